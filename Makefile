@@ -1,0 +1,58 @@
+# Every target builds its own .venv from nothing, with the versions in constraints.txt, and is quick the second time.
+#   make sweep ARGS="sweep.trials=64"      make test ARGS="-k pack"      make PYTHON=/path/to/python3.12 test
+
+PYTHON ?= python3
+ARGS ?=
+PY := .venv/bin/python
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+.PHONY: help sweep test lint bench clean
+
+help:
+	@echo 'make sweep   search the hyperparameters on MNIST        (ARGS="sweep.trials=64" changes knobs)'
+	@echo 'make test    run the tests                              (ARGS="-k pack" goes to pytest)'
+	@echo 'make lint    check style, formatting and types'
+	@echo 'make bench   measure the speed'
+	@echo 'make clean   remove .venv and what was built; results (sweeps/, mlflow.db) stay'
+
+sweep: .venv/base.ok
+	@$(PY) -m lca_sweep +sweep=mnist $(ARGS)
+
+test: .venv/test.ok
+	@$(PY) -m pytest $(ARGS)
+
+lint: .venv/lint.ok
+	@$(PY) -m ruff check .
+	@$(PY) -m ruff format --check .
+	@$(PY) -m mypy
+
+bench: .venv/base.ok
+	@$(PY) benchmarks/run.py $(ARGS)
+
+clean:
+	@rm -rf .venv build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	@find lca_sweep tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# An environment whose Python went away (a system upgrade, a copied folder) is made anew.
+ifneq ($(wildcard .venv/made),)
+ifneq ($(shell $(PY) -c 'print("ok")' 2>/dev/null),ok)
+$(shell rm -f .venv/made)
+endif
+endif
+
+.venv/made:
+	@'$(PYTHON)' -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
+	  { echo 'PYTHON=$(PYTHON): not there, or too old; must be Python 3.11 or newer (make PYTHON=/path/to/python3.11 ...)' >&2; exit 1; }
+	@'$(PYTHON)' -m venv --clear .venv
+	@touch $@
+
+# One stamp for each set of extras: a sweep needs no test tools.
+.venv/base.ok: EXTRAS =
+.venv/test.ok: EXTRAS = [test]
+.venv/lint.ok: EXTRAS = [dev]
+.venv/%.ok: .venv/made pyproject.toml constraints.txt
+	@echo 'setting up .venv$(if $(EXTRAS), with the extras $(EXTRAS)) (once, a few minutes)' >&2
+	@$(PY) -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.$(EXTRAS)'
+	@touch $@

@@ -1,0 +1,204 @@
+"""The door: what one types becomes a validated Config and a Space, and a wrong word a plain line on stderr.
+
+Nothing heavy is imported here: --help and --version answer at once, and a mistake is refused before torch is loaded.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import os
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+from lca_sweep import __version__
+from lca_sweep.compose import compose, config_dir, groups, hydra_words, register
+from lca_sweep.config import Config, KnobError, validate
+from lca_sweep.overrides import UsageError
+
+if TYPE_CHECKING:
+    from lca_sweep.search.space import Space
+
+INFO = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
+
+USAGE = """\
+lca_sweep {version}: sweeps over spike-and-slab networks trained by gBP
+
+  python -m lca_sweep                        train the paper's setting once
+  python -m lca_sweep trainer.lr=0.05        with a knob changed
+  python -m lca_sweep +sweep=mnist           run the sweep conf/sweep/mnist.yaml
+  python -m lca_sweep +sweep=mnist sweep.trials=64 pruner=none
+  python -m lca_sweep +sweep=mnist sweep.space.trainer.lr.low=1e-3
+  python -m lca_sweep +sweep=mnist '~sweep.space.model' model.width=200
+
+The same command again resumes what was interrupted; more trials extend it.
+lca-sweep is short for python -m lca_sweep.
+
+Groups of knobs, and their choices (conf/GROUP/CHOICE.yaml)
+{groups}
+
+Flags
+  --cfg job         show every knob with its value, and run nothing
+  --info defaults   show which conf files are used (also: all, config, ...)
+  --config-dir DIR  a conf folder of your own beside ours: DIR/sweep/mine.yaml
+  --help, --version, --hydra-help; -sc for tab completion, in bash:
+                    eval "$(lca-sweep -sc install=bash)"
+
+Written to the working folder: {sweeps}/NAME/ (study, checkpoints, logs) and
+{uri} (MLflow); look at the runs with: mlflow ui
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Do what the words say (those of the process by default); the exit status, 2 for a mistake of the user's."""
+    try:
+        return _answer(sys.argv[1:] if argv is None else list(argv))
+    except ValueError as error:
+        if _wants_traceback() or not (isinstance(error, KnobError) or getattr(error, "for_user", False)):
+            raise
+        print(f"lca_sweep: {error}", file=sys.stderr)
+        return 2
+
+
+def start(config: Config, space: Space) -> int:
+    """Run the sweep; its exit status."""
+    from lca_sweep.sweep import run
+
+    return run(config, space)
+
+
+def usage(folders: Sequence[Path]) -> str:
+    """The page of --help; the groups and choices are those found in the conf folders."""
+    choices = groups(folders)
+    shown = {("+" if group == "sweep" else " ") + group: names for group, names in choices.items()}
+    table = "\n".join(f" {group:<11} {', '.join(names)}" for group, names in shown.items())
+    uri = Config().tracking.uri.removeprefix("sqlite:///")
+    return USAGE.format(version=__version__, groups=table, sweeps=Config().sweep.dir, uri=uri)
+
+
+def _answer(argv: list[str]) -> int:
+    flags = _parser().parse_intermixed_args(argv)
+    _refuse_misuse(flags)
+    folders = [config_dir(), *_own_folder(flags.config_dir)]
+    if any((flags.version, flags.help, flags.cfg, flags.info, flags.hydra_help, flags.shell_completion)):
+        with _reader_may_leave():
+            return _tell(flags, folders)
+    return _run(compose(flags.overrides, folders))
+
+
+def _tell(flags: argparse.Namespace, folders: list[Path]) -> int:
+    """Print what was asked for, and run nothing."""
+    if flags.version:
+        print(f"lca_sweep {__version__}")
+    elif flags.help:
+        print(usage(folders), end="")
+    else:
+        return _ask_hydra(flags, folders)
+    return 0
+
+
+def _run(config: Config) -> int:
+    """Check everything that can be checked before anything is written, then start."""
+    validate(config)
+    from lca_sweep.search.space import parse  # after a wrong knob was refused: Optuna takes a while to import
+
+    return start(config, parse(config.sweep.space, config))
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message} (see --help)")
+
+
+def _parser() -> argparse.ArgumentParser:
+    """Our flags, named as Hydra's; the others of Hydra's have no meaning here."""
+    parser = _Parser(prog="lca_sweep", add_help=False, allow_abbrev=False)
+    parser.add_argument("overrides", nargs="*")
+    for names in (("--help", "-h"), ("--version",), ("--multirun", "-m"), ("--resolve",)):
+        parser.add_argument(*names, action="store_true")
+    parser.add_argument("--package", "-p")
+    parser.add_argument("--config-dir", "-cd")
+    commands = parser.add_mutually_exclusive_group()
+    commands.add_argument("--cfg", "-c", choices=("job", "hydra", "all"))
+    commands.add_argument("--info", "-i", nargs="?", const="all", choices=INFO)
+    commands.add_argument("--hydra-help", action="store_true")
+    commands.add_argument("--shell-completion", "-sc", action="store_true")
+    return parser
+
+
+def _refuse_misuse(flags: argparse.Namespace) -> None:
+    if flags.multirun:
+        raise UsageError("--multirun: not Hydra, lca_sweep itself runs the trials; say what to search in sweep.space")
+    for flag in ("resolve", "package"):
+        if getattr(flags, flag) and not flags.cfg:
+            raise UsageError(f"--{flag}: goes with --cfg only")
+
+
+def _own_folder(name: str | None) -> list[Path]:
+    if name is None:
+        return []
+    folder = Path(name).resolve()
+    if not folder.is_dir():
+        raise UsageError(f"--config-dir {name}: no such folder")
+    return [folder]
+
+
+def _ask_hydra(flags: argparse.Namespace, folders: list[Path]) -> int:
+    """Leave a question about the configuration, or the shell's for completions, to Hydra; its exit status."""
+    words = flags.overrides
+    if flags.cfg or flags.info:
+        compose(words, folders)  # so that mistakes are told in our words
+        words = hydra_words(words, folders)
+    elif flags.shell_completion and not re.fullmatch(r"(install|uninstall|query)=(bash|fish|zsh)", " ".join(words)):
+        raise UsageError("-sc: needs install=SHELL or uninstall=SHELL, SHELL being bash, fish or zsh")
+    status, answer, complaint = _hydra([*_hydra_flags(flags), *words], str(folders[0]))
+    if words[:1] and words[0].startswith("query="):
+        status, complaint = 0, ""  # whatever is wrong: nothing disturbs who is still typing a word
+    if status != 0:
+        raise UsageError(complaint.strip())
+    sys.stderr.write(complaint)
+    sys.stdout.write(answer)
+    return 0
+
+
+def _hydra(words: list[str], folder: str) -> tuple[int, str, str]:
+    """Exit status, stdout and stderr of Hydra's own main. It reads sys.argv, where the name to complete stands first."""
+    import hydra
+
+    register()
+    ask = hydra.main(version_base="1.3", config_path=folder, config_name="config")(lambda tree: None)
+    before, status, answer, complaint = sys.argv, 0, io.StringIO(), io.StringIO()
+    sys.argv = ["lca-sweep", *words]
+    try:
+        with contextlib.redirect_stdout(answer), contextlib.redirect_stderr(complaint):
+            ask()
+    except SystemExit as end:
+        status = end.code if isinstance(end.code, int) else 0
+    finally:
+        sys.argv = before
+    return status, answer.getvalue(), complaint.getvalue()
+
+
+def _hydra_flags(flags: argparse.Namespace) -> list[str]:
+    values = (("--cfg", flags.cfg), ("--info", flags.info), ("--package", flags.package))
+    switches = ("resolve", "hydra_help", "shell_completion")
+    words = [word for name, value in values if value for word in (name, value)]
+    return words + [f"--{name.replace('_', '-')}" for name in switches if getattr(flags, name)]
+
+
+@contextlib.contextmanager
+def _reader_may_leave() -> Iterator[None]:
+    """A reader of our output that has seen enough (`| head`) is no error."""
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for Python's own flush at exit
+
+
+def _wants_traceback() -> bool:
+    return any(os.environ.get(name, "") not in ("", "0") for name in ("HYDRA_FULL_ERROR", "LCA_SWEEP_DEBUG"))

@@ -1,0 +1,146 @@
+"""From the conf folder and the words of a command line to a Config. Only this module and its two neighbours know Hydra.
+
+Hydra and OmegaConf are imported where they are used: --help reads the folder and must not wait for them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lca_sweep.config import Config
+from lca_sweep.core.knobs import walk
+from lca_sweep.overrides import UsageError, checked, no_such_knob
+
+if TYPE_CHECKING:
+    from omegaconf.errors import OmegaConfBaseException
+
+
+def config_dir() -> Path:
+    """The folder with config.yaml: inside the package (from a wheel) or beside it (in a checkout); absolute."""
+    package = Path(__file__).resolve().parent
+    for folder in (package / "conf", package.parent / "conf"):
+        if (folder / "config.yaml").is_file():
+            return folder
+    raise UsageError(f"no conf/config.yaml in {package} or beside it: lca_sweep is not completely installed")
+
+
+def groups(folders: Sequence[Path]) -> dict[str, list[str]]:
+    """Choices of each config group, both sorted: the names of the YAML files in each sub-folder of the conf folders."""
+    found: dict[str, set[str]] = {}
+    for folder in folders:
+        for file in folder.glob("*/**/*.yaml"):
+            group, *rest = file.relative_to(folder).with_suffix("").parts
+            found.setdefault(group, set()).add("/".join(rest))
+    return {group: sorted(found[group]) for group in sorted(found)}
+
+
+def register() -> None:
+    """Make the knobs known to Hydra as `schema`, the first entry of config.yaml; again changes nothing."""
+    from hydra.core.config_store import ConfigStore
+
+    ConfigStore.instance().store(name="schema", node=Config)
+
+
+def hydra_words(words: Sequence[str], folders: Sequence[Path]) -> list[str]:
+    """The checked words, and Hydra's way to say where the conf folders after the first one are."""
+    listed = [group for group in groups(folders[:1]) if group != "sweep"]
+    further = ",".join(f'"file://{folder}"' for folder in folders[1:])
+    search = [f"hydra.searchpath=[{further}]"] if further else []
+    return search + checked(words, groups(folders), listed)
+
+
+def compose(words: Sequence[str], folders: Sequence[Path]) -> Config:
+    """The Config of these overrides, not yet validated; UsageError if there is none. Writes nothing.
+
+    `folders` are the conf folder and any further ones; a file in an earlier folder hides its namesake in a later one.
+    """
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_dir
+    from hydra.errors import HydraException
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
+
+    register()
+    overrides = hydra_words(words, folders)
+    try:
+        with initialize_config_dir(str(folders[0]), job_name="lca_sweep", version_base="1.3"):
+            tree = hydra_compose("config", overrides)
+        config = OmegaConf.to_object(tree)  # the last line that knows OmegaConf
+    except (HydraException, OmegaConfBaseException, YAMLError) as error:
+        raise UsageError(_explain(error)) from error
+    assert isinstance(config, Config)
+    _refuse_extras(config)
+    return config
+
+
+def _refuse_extras(config: Any, prefix: str = "") -> None:
+    """Hydra lets `+model={foo: 1}` add to a dataclass; here a knob that does not exist is an error."""
+    fields = {field.name for field in dataclasses.fields(config)}
+    for name, value in vars(config).items():
+        if name not in fields:
+            raise UsageError(no_such_knob(f"{prefix}{name}"))
+        if dataclasses.is_dataclass(value):
+            _refuse_extras(value, f"{prefix}{name}.")
+
+
+def _explain(error: Exception) -> str:
+    """An error of Hydra, OmegaConf or YAML in a line or a few: the file if one is to blame, the knob, its value."""
+    from hydra.errors import MissingConfigException
+    from omegaconf.errors import OmegaConfBaseException
+    from yaml import MarkedYAMLError
+
+    if isinstance(error, MarkedYAMLError) and error.problem_mark is not None:
+        return f"{error.problem_mark.name}, line {error.problem_mark.line + 1}: {error.problem}"
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file is not None:
+        return f"no conf file {error.missing_cfg_file}.yaml (there are: {', '.join(error.options or ['none'])})"
+    blamed, text = re.fullmatch(r"(?:In '(.+?)': )?(.*)", str(error), re.DOTALL).groups()  # type: ignore[union-attr]
+    where = f"{blamed}.yaml: " if blamed and blamed != "config" else ""
+    for cause in _causes(error):
+        if isinstance(cause, OmegaConfBaseException):
+            return where + _explain_knob(cause)
+    return where + "\n".join(line.strip() for line in text.splitlines()[:3])
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _explain_knob(error: OmegaConfBaseException) -> str:
+    from omegaconf.errors import ConfigAttributeError, ConfigKeyError, MissingMandatoryValue, ValidationError
+
+    name, message = error.full_key, str(error).splitlines()[0]
+    if not name:
+        return message
+    if isinstance(error, (ConfigAttributeError, ConfigKeyError)) and not name.startswith("sweep.space"):
+        return no_such_knob(name)
+    if isinstance(error, MissingMandatoryValue):
+        return f"{name}=???: must be set"
+    if isinstance(error, ValidationError):
+        return f"{name}={_text(error.value)}: {_expected(name, message)}"
+    return f"{name}: {message}"
+
+
+def _expected(name: str, message: str) -> str:
+    """What a knob's value must be, from OmegaConf's complaint and the knob's range."""
+    if "not Optional" in message:
+        return "must not be null"
+    kinds = {"Integer": "a whole number", "Float": "a number", "ListConfig": "a list", "Dict[": "a tree of knobs"}
+    kind = next((kind for sign, kind in kinds.items() if sign in message), None)
+    if kind is None:
+        return message
+    ranges = {knob: range for knob, _, range in walk(Config())}
+    knob = re.sub(r"\[\d+\]$", "", name)
+    allowed = ranges[knob].allowed().removeprefix("must be") if knob in ranges else ""
+    return f"must be {kind}{',' * bool(allowed)}{allowed}"
+
+
+def _text(value: Any) -> str:
+    """A value as one writes it in YAML."""
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,0 +1,111 @@
+"""Every knob of lca_sweep, once: the trial's from the core, and those of the sweep around it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from lca_sweep.core.knobs import Init, KnobError, Model, Prior, Trainer, TrialKnobs, check, knob
+
+__all__ = ["Cluster", "Config", "Data", "KnobError", "Pack", "Pruner", "Search", "Sweep", "Tracking", "validate"]
+
+
+@dataclass
+class Data:
+    """Which images, and how many of them are trained on."""
+
+    name: str = knob("mnist", "data set", choices=("mnist", "mnist_full", "digits"))
+    dir: str | None = knob(None, "folder with the data set's files; null: the user's cache, filled by a download")
+    train_size: int | None = knob(None, "use only the first so many training images; null: all", ge=1)
+
+
+@dataclass
+class Pack:
+    """Trials trained together as one batched computation."""
+
+    size: int = knob(8, "trials in a pack", ge=1, le=4096)
+    padding: float = knob(
+        1.0, "trials of unlike widths share tensors while that is at most so many times their own work", ge=1
+    )
+    checkpoint_every: int = knob(5, "epochs between checkpoints of a pack", ge=1)
+
+
+@dataclass
+class Search:
+    """How Optuna proposes trials."""
+
+    sampler: str = knob("tpe", "Optuna's sampler", choices=("tpe", "random"))
+    seed: int = knob(0, "seed of the sampler", ge=0, lt=2**32)
+    startup_trials: int = knob(10, "completed trials before TPE stops drawing at random", ge=0)
+    storage: str | None = knob(None, "Optuna storage URL; null: a journal file in the sweep's folder")
+
+
+@dataclass
+class Pruner:
+    """Which trials leave a pack early."""
+
+    name: str = knob("none", "halving: the best 1/eta of a pack stay at each rung", choices=("none", "halving"))
+    eta: int = knob(2, "one in eta trials stays at a rung", ge=2)
+    min_epochs: int = knob(5, "epoch of the first rung; each next one is eta times later", ge=1)
+
+
+@dataclass
+class Cluster:
+    """Where packs run."""
+
+    address: str = knob("local", "local: a Ray of our own on this machine; else the address of a running Ray cluster")
+    packs: int | None = knob(None, "packs trained at the same time; null: as many as the resources allow", ge=1)
+    cpus_per_pack: int = knob(1, "CPU cores, and threads, of a pack", ge=1)
+    gpus_per_pack: float | None = knob(None, "GPUs of a pack, e.g. 0.5; null: 1 where there is a GPU, else 0", ge=0)
+    max_failures: int = knob(3, "times that a pack is started again after its process died", ge=0)
+
+
+@dataclass
+class Tracking:
+    """Where MLflow keeps the runs."""
+
+    uri: str = knob("sqlite:///mlflow.db", "MLflow tracking URI")
+    experiment: str = knob("lca_sweep", "MLflow experiment")
+
+
+@dataclass
+class Sweep:
+    """A named search."""
+
+    name: str | None = knob(None, "name of the sweep, also of its folder; null: made from the knobs")
+    dir: str = knob("sweeps", "folder that holds the folders of all sweeps")
+    trials: int = knob(1, "trials in all", ge=1)
+    space: dict[str, Any] = knob({}, "what is searched: a tree like the knobs', leaves {low, high, log, step} or {choices}")
+
+
+@dataclass
+class Config:
+    """One composed configuration. `validate` has passed on every Config that leaves the door."""
+
+    data: Data = field(default_factory=Data)
+    model: Model = field(default_factory=Model)
+    init: Init = field(default_factory=Init)
+    trainer: Trainer = field(default_factory=Trainer)
+    prior: Prior = field(default_factory=Prior)
+    pack: Pack = field(default_factory=Pack)
+    search: Search = field(default_factory=Search)
+    pruner: Pruner = field(default_factory=Pruner)
+    cluster: Cluster = field(default_factory=Cluster)
+    tracking: Tracking = field(default_factory=Tracking)
+    sweep: Sweep = field(default_factory=Sweep)
+
+    def trial(self) -> TrialKnobs:
+        """The knobs of a trial where the search space changes nothing."""
+        return TrialKnobs(self.model, self.init, self.trainer, self.prior)
+
+
+def validate(config: Config) -> None:
+    """Raise KnobError in one line if a knob is out of its range, or if two knobs contradict each other."""
+    check(config)
+    if config.pruner.name == "halving" and config.pack.size < config.pruner.eta:
+        raise KnobError(
+            f"pack.size={config.pack.size}: pruner=halving compares the trials of a pack; "
+            f"must be >= pruner.eta={config.pruner.eta} (or pruner=none)"
+        )
+    if config.model.widths is not None and not config.model.widths:
+        raise KnobError("model.widths=[]: must name at least one hidden layer (or be null)")

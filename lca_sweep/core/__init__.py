@@ -1,0 +1,63 @@
+"""The spike-and-slab trainer as a library of its own: torch and numpy, nothing else.
+
+    from lca_sweep.core import Pack, Trial, TrialKnobs, fit, load
+
+    data = load("mnist")
+    pack = Pack.start([Trial(0, TrialKnobs())], data.inputs, data.classes)
+    for report in fit(pack, data):
+        print(report.epoch, report.trials[0].metrics["val/accuracy"])
+
+Names are imported when first used, so that reading the knobs does not wait for torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lca_sweep.core.data import DataError, Images, Splits, load
+    from lca_sweep.core.halving import Halving
+    from lca_sweep.core.knobs import Init, KnobError, Model, Prior, Trainer, TrialKnobs
+    from lca_sweep.core.network import Network
+    from lca_sweep.core.pack import Pack, Trial
+    from lca_sweep.core.spikeslab import SpikeSlab
+    from lca_sweep.core.train import EpochReport, TrialReport, fit
+
+_HOME = {
+    "data": ("DataError", "Images", "Splits", "load"),
+    "halving": ("Halving",),
+    "knobs": ("Init", "KnobError", "Model", "Prior", "Trainer", "TrialKnobs"),
+    "network": ("Network",),
+    "pack": ("Pack", "Trial"),
+    "spikeslab": ("SpikeSlab",),
+    "train": ("EpochReport", "TrialReport", "fit"),
+}
+_MODULE = {name: module for module, names in _HOME.items() for name in names}
+
+__all__ = [
+    "DataError",
+    "EpochReport",
+    "Halving",
+    "Images",
+    "Init",
+    "KnobError",
+    "Model",
+    "Network",
+    "Pack",
+    "Prior",
+    "SpikeSlab",
+    "Splits",
+    "Trainer",
+    "Trial",
+    "TrialKnobs",
+    "TrialReport",
+    "fit",
+    "load",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULE:
+        raise AttributeError(f"module 'lca_sweep.core' has no attribute '{name}'")
+    return getattr(importlib.import_module(f"lca_sweep.core.{_MODULE[name]}"), name)

@@ -1,0 +1,108 @@
+"""Projected Adam with decoupled decay (Kingma & Ba 2015; Loshchilov & Hutter 2019), and the clipping to the valid range."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.optim.adamw import adamw
+
+from lca_sweep.core.knobs import Trainer
+from lca_sweep.core.spikeslab import SpikeSlab
+
+
+class AdamLayer(NamedTuple):
+    """One layer's weights and their optimiser state; every tensor is (trials, out, in)."""
+
+    w: SpikeSlab
+    first: SpikeSlab  # running mean of the gradient
+    second: SpikeSlab  # running mean of its square
+
+
+def start(w: SpikeSlab) -> AdamLayer:
+    """Optimiser state before the first step."""
+    first, second = (SpikeSlab(*map(torch.zeros_like, w)) for _ in range(2))
+    return AdamLayer(w, first, second)
+
+
+class ProjectedAdam:
+    """The optimiser of a bucket for as long as its tensors stay in place; each trial has its own lr and decay."""
+
+    def __init__(self, layers: Sequence[AdamLayer], trainers: Sequence[Trainer], steps: int) -> None:
+        """`steps` is the number of steps taken before."""
+        self.layers = layers
+        self.trials = [_Trial(layers, t, trainer, steps) for t, trainer in enumerate(trainers)]
+
+    def update(self, gradients: Sequence[SpikeSlab]) -> None:
+        """One step in place, then pi into [0, 1] and xi into [0, inf)."""
+        for t, trial in enumerate(self.trials):
+            trial.update([g[t] for gradient in gradients for g in gradient])
+        for layer in self.layers:
+            layer.w.pi.clamp_(0, 1)
+            layer.w.xi.clamp_(min=0)
+
+
+class _Trial:
+    """Views of one trial's tensors, taken once."""
+
+    def __init__(self, layers: Sequence[AdamLayer], t: int, trainer: Trainer, steps: int) -> None:
+        self.w, self.first, self.second = ([p[t] for layer in layers for p in layer[part]] for part in range(3))
+        counters = torch.full((len(self.w),), float(steps), device=self.w[0].device)
+        self.counters = list(counters.unbind())  # adamw counts its own steps
+        self.trainer = trainer
+
+    def update(self, gradients: list[Tensor]) -> None:
+        trainer = self.trainer
+        adamw(
+            self.w,
+            gradients,
+            self.first,
+            self.second,
+            [],
+            self.counters,
+            fused=True,  # one pass over memory
+            amsgrad=False,
+            maximize=False,
+            beta1=trainer.beta1,
+            beta2=trainer.beta2,
+            lr=trainer.lr,
+            weight_decay=trainer.weight_decay,
+            eps=trainer.eps,
+        )
+
+
+def select(layer: AdamLayer, t: int, out: int, inputs: int) -> AdamLayer:
+    """One trial's part of a layer, (out, in), without padding; views."""
+    return AdamLayer(*(SpikeSlab(*(p[t, :out, :inputs] for p in part)) for part in layer))
+
+
+def columns(layer: AdamLayer, index: Tensor) -> AdamLayer:
+    """A copy of the connections from some inputs."""
+    return AdamLayer(*(SpikeSlab(*(p.index_select(-1, index) for p in part)) for part in layer))
+
+
+def put_columns(layer: AdamLayer, index: Tensor, source: AdamLayer) -> None:
+    """Write back what `columns` took."""
+    for part, own in zip(layer, source, strict=True):
+        for p, values in zip(part, own, strict=True):
+            p.index_copy_(-1, index, values)
+
+
+def stack(parts: Sequence[AdamLayer], out: int, inputs: int) -> AdamLayer:
+    """Trials' layers (out, in) of any smaller size, padded to one (trials, out, in).
+
+    A padded connection is absent (pi = 1, m = xi = 0): it passes nothing on, and gets no gradient.
+    """
+    like = parts[0].w.m
+
+    def padded(role: int, name: int) -> Tensor:
+        absent = 1.0 if role == 0 and name == 0 else 0.0
+        box = torch.full((len(parts), out, inputs), absent, dtype=like.dtype, device=like.device)
+        for t, part in enumerate(parts):
+            own = part[role][name]
+            box[t, : own.shape[0], : own.shape[1]] = own
+        return box
+
+    return AdamLayer(*(SpikeSlab(*(padded(role, name) for name in range(3))) for role in range(3)))

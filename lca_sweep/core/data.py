@@ -1,0 +1,203 @@
+"""The data sets: images to train on, to validate on and to test on, no image in two of the three."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib import import_module, resources
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lca_sweep.core.idx import DataError, Known, fetch, read
+from lca_sweep.core.knobs import nearest
+
+__all__ = ["SOURCES", "DataError", "Images", "Source", "Splits", "load"]
+
+
+@dataclass(frozen=True)
+class Images:
+    """Images as rows, with their classes."""
+
+    x: NDArray[np.uint8]  # (images, inputs)
+    y: NDArray[np.int64]  # (images,)
+
+
+Parts = tuple[Images, Images, Images]  # train, validation, test
+
+
+@dataclass(frozen=True)
+class Splits:
+    """A data set as it is used; `x / scale` lies in [0, 1]."""
+
+    name: str
+    classes: int
+    scale: float
+    train: Images
+    validation: Images
+    test: Images
+    digest: str  # SHA-256, hex, over the arrays above
+
+    @property
+    def inputs(self) -> int:
+        """Number of inputs (pixels) of an image."""
+        return int(self.train.x.shape[1])
+
+
+def load(name: str, *, dir: str | None = None, train_size: int | None = None) -> Splits:
+    """The data set `name`, with all its training images or the first `train_size` of them.
+
+    `dir` is where a data set that does not come with the package has its files (null: the user's cache); missing ones
+    are downloaded into it. DataError, in one line, for an unknown name, too large a `train_size`, or files that are
+    missing or not the right ones.
+    """
+    if name not in SOURCES:
+        raise DataError(f"data.name={name}: must be one of {', '.join(SOURCES)}{nearest(name, SOURCES)}")
+    source = SOURCES[name]
+    train, validation, test = source.parts(dir)
+    train = _first(train, train_size, name)
+    digest = _digest((train, validation, test))
+    return Splits(name, source.classes, source.scale, train, validation, test, digest)
+
+
+def _first(images: Images, size: int | None, name: str) -> Images:
+    if size is None:
+        return images
+    if size < 1:
+        raise DataError(f"data.train_size={size}: must be >= 1")
+    if size > len(images.y):
+        there = len(images.y)
+        raise DataError(f"data.train_size={size}: {name} has {there} training images; must be <= {there}")
+    return Images(images.x[:size], images.y[:size])
+
+
+def _digest(parts: Parts) -> str:
+    """SHA-256 over shapes and numbers, the same on every machine (labels as little-endian 64-bit integers)."""
+    total = hashlib.sha256()
+    for part in parts:
+        total.update(repr(part.x.shape).encode())
+        total.update(np.ascontiguousarray(part.x).data)
+        total.update(np.ascontiguousarray(part.y, dtype="<i8").data)
+    return total.hexdigest()
+
+
+# -- mnist: within the package ------------------------------------------------------------------------------------
+
+EMBEDDED = (  # images and labels of train, validation, test; mnist/README.md says how they were cut
+    Known(
+        "train-images.idx.gz",
+        (10_000, 28, 28),
+        "2889698e6bc3614913e76901316712919d1998fc2b44512451bfe65bc1e668b1",
+    ),
+    Known("train-labels.idx.gz", (10_000,), "651e38e2ac0632f5113ec18f1df4977117f953197819034009971a6675a0df78"),
+    Known(
+        "validation-images.idx.gz",
+        (5_000, 28, 28),
+        "3ab2d32f9b03724074549053fe6989f384d6d07a0332eb6e387445e7b974460f",
+    ),
+    Known("validation-labels.idx.gz", (5_000,), "b9eb74c902323c6b5906440f1679b83076f6c1ccf714a6246b1db71c90ae75cc"),
+    Known(
+        "test-images.idx.gz",
+        (10_000, 28, 28),
+        "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+    ),
+    Known("test-labels.idx.gz", (10_000,), "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2"),
+)
+
+
+def _mnist(dir: str | None) -> Parts:
+    return embedded(resources.files("lca_sweep.core").joinpath("mnist"))
+
+
+def embedded(folder: Traversable) -> Parts:
+    """The 10,000 + 5,000 + 10,000 images of MNIST kept in `folder`; DataError if a file is missing or damaged."""
+    arrays = [_embedded_array(file, folder.joinpath(file.name)) for file in EMBEDDED]
+    return _images(*arrays[0:2]), _images(*arrays[2:4]), _images(*arrays[4:6])
+
+
+def _embedded_array(file: Known, path: Traversable) -> NDArray[np.uint8]:
+    try:
+        return read(file, path.read_bytes(), str(path))
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}); install lca_sweep again") from None
+    except DataError as error:
+        raise DataError(f"{error}; install lca_sweep again") from None
+
+
+def _images(pixels: NDArray[np.uint8], labels: NDArray[np.uint8]) -> Images:
+    return Images(pixels.reshape(len(pixels), -1), labels.astype(np.int64))
+
+
+# -- mnist_full: the four canonical files, found or downloaded ----------------------------------------------------
+
+MIRRORS = ("https://ossci-datasets.s3.amazonaws.com/mnist/", "https://storage.googleapis.com/cvdf-datasets/mnist/")
+VALIDATION = 5_000  # the last training images, so that the paper's 10,000, the first, can all be trained on
+CANONICAL = (  # training images and labels, test images and labels
+    Known(
+        "train-images-idx3-ubyte.gz",
+        (60_000, 28, 28),
+        "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+    ),
+    Known("train-labels-idx1-ubyte.gz", (60_000,), "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5"),
+    Known(
+        "t10k-images-idx3-ubyte.gz",
+        (10_000, 28, 28),
+        "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+    ),
+    Known("t10k-labels-idx1-ubyte.gz", (10_000,), "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2"),
+)
+
+
+def _mnist_full(dir: str | None) -> Parts:
+    return canonical(_folder(dir), CANONICAL, VALIDATION, MIRRORS)
+
+
+def _folder(dir: str | None) -> Path:
+    if dir:
+        return Path(dir).expanduser().absolute()
+    pooch: Any = import_module("pooch")  # it has no types
+    return Path(pooch.os_cache("lca_sweep"))
+
+
+def canonical(folder: Path, files: Sequence[Known], validation: int, mirrors: Sequence[str]) -> Parts:
+    """MNIST out of its four files in `folder`, the last `validation` training images split off; see `fetch`."""
+    x, y, test_x, test_y = (fetch(file, folder, mirrors) for file in files)
+    train, test = _images(x, y), _images(test_x, test_y)
+    cut = len(train.y) - validation
+    return Images(train.x[:cut], train.y[:cut]), Images(train.x[cut:], train.y[cut:]), test
+
+
+# -- digits: scikit-learn's small images --------------------------------------------------------------------------
+
+
+def _digits(dir: str | None) -> Parts:
+    """1,000 + 397 + 400 of the 1,797 images of 8 x 8, shuffled, as they come in the order they were written in."""
+    sklearn: Any = import_module("sklearn.datasets")  # its types are wrong here
+    x, y = sklearn.load_digits(return_X_y=True)
+    order = np.random.RandomState(0).permutation(len(y))  # RandomState: its numbers never change between versions
+    pixels, labels = x.astype(np.uint8), y.astype(np.int64)
+    train, validation, test = (Images(pixels[rows], labels[rows]) for rows in np.split(order, (1_000, 1_397)))
+    return train, validation, test
+
+
+# -- which there are ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Source:
+    """How a data set is had: `parts` takes data.dir."""
+
+    classes: int
+    scale: float
+    parts: Callable[[str | None], Parts]
+
+
+SOURCES = {  # a new data set is one more line here, and its name among the choices of data.name
+    "mnist": Source(10, 255.0, _mnist),
+    "mnist_full": Source(10, 255.0, _mnist_full),
+    "digits": Source(10, 16.0, _digits),
+}

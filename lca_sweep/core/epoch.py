@@ -1,0 +1,127 @@
+"""One epoch: training steps over all buckets of a pack, and the evaluation after them."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from lca_sweep.core import adam
+from lca_sweep.core.adam import ProjectedAdam
+from lca_sweep.core.gbp import backward, cross_entropy, forward
+from lca_sweep.core.images import Loaded, Training
+from lca_sweep.core.metrics import prior_loss, prior_tensors, weight_metrics
+from lca_sweep.core.pack import Bucket, Pack
+from lca_sweep.core.prior import kl_gradient
+from lca_sweep.core.rng import Purpose, generator
+from lca_sweep.core.spikeslab import SpikeSlab
+
+EVALUATION_BATCH = 1000  # images at once; fixed, because the noise drawn for an image depends on it
+
+
+def train_epoch(pack: Pack, train: Training) -> dict[int, dict[str, float]]:
+    """One pass over the training images, in place; the metrics of each trial that come from it."""
+    pack.epoch += 1
+    images, batch_size = train.images, pack.trainer.batch_size
+    rng = generator(pack.trainer.batch_seed, Purpose.ORDER, pack.epoch)
+    order = torch.randperm(len(images.y), generator=rng).to(images.y.device)
+    steps = len(images.y) // batch_size  # an incomplete batch is dropped
+    runs = [BucketEpoch(bucket, train, pack.epoch, pack.steps, batch_size) for bucket in pack.buckets]
+    box = pack.like.new_empty(batch_size, len(train.heard))
+    for batch in order[: steps * batch_size].view(steps, -1):
+        x, y = images.floats(images.pixels.index_select(0, batch), box), images.y.index_select(0, batch)
+        for run in runs:
+            run.step(x, y)
+    pack.steps += steps
+    tolerance = pack.trainer.category_tolerance
+    return {number: metrics for run in runs for number, metrics in run.finish(tolerance).items()}
+
+
+class BucketEpoch:
+    """One epoch of one bucket; between its start and `finish` the first layer lives here, without silent inputs."""
+
+    def __init__(self, bucket: Bucket, train: Training, epoch: int, steps: int, batch: int) -> None:
+        """`steps` is the number of steps taken before this epoch."""
+        self.bucket, self.train, self.images = bucket, train, len(train.images.y)
+        self.noise = Noise(bucket, Purpose.TRAIN, epoch, batch)
+        first = bucket.layers[0]
+        self.silent = adam.columns(first, train.silent)
+        self.layers = [adam.columns(first, train.heard), *bucket.layers[1:]]
+        self.optimiser = ProjectedAdam([*self.layers, self.silent], [trial.knobs.trainer for trial in bucket.trials], steps)
+        self.weights = [layer.w for layer in self.layers]
+        self.no_gradient = SpikeSlab(*map(torch.zeros_like, self.silent.w))
+        weight, self.prior = prior_tensors(bucket, first.w.m)
+        self.has_prior = any(trial.knobs.prior.weight > 0 for trial in bucket.trials)
+        real = [bucket.real(depth) for depth in range(len(self.layers))]
+        masks = [real[0][..., train.heard], *real[1:], real[0][..., train.silent]]
+        self.prior_share = [weight / self.images * mask for mask in masks]  # padding has no prior
+        self.loss: list[Tensor] = []
+        self.active = [torch.zeros_like(units) for units in bucket.units[1:-1]]  # hidden units heard in this epoch
+
+    def step(self, x: Tensor, y: Tensor) -> None:
+        """One mini-batch: x (heard inputs, batch), y (batch)."""
+        trace = forward(self.weights, self.bucket.fan_in, x, self.noise.draw())
+        loss, dz = cross_entropy(trace[-1].z, y)
+        gradients = [*backward(self.weights, trace, dz), self.no_gradient]
+        if self.has_prior:
+            gradients = self._with_prior(gradients)
+        self.optimiser.update(gradients)
+        self.loss.append(loss)
+        for active, layer in zip(self.active, trace[1:], strict=True):
+            active |= layer.a.amax(-1) > 0
+
+    def finish(self, tolerance: float) -> dict[int, dict[str, float]]:
+        """Put the first layer back. By trial: training loss (mean over steps), the prior's part, the weights' metrics."""
+        bucket = self.bucket
+        adam.put_columns(bucket.layers[0], self.train.heard, self.layers[0])
+        adam.put_columns(bucket.layers[0], self.train.silent, self.silent)
+        loss = torch.stack(self.loss).mean(0)
+        prior = prior_loss(bucket, self.images) if self.has_prior else torch.zeros_like(loss)
+        pixels = torch.zeros_like(bucket.units[0]).index_fill_(1, self.train.heard, True)
+        metrics = {"train/loss": loss, "train/prior": prior, **weight_metrics(bucket, [pixels, *self.active], tolerance)}
+        rows = torch.stack([column.double() for column in metrics.values()], 1).tolist()
+        return {trial.number: dict(zip(metrics, row, strict=True)) for trial, row in zip(bucket.trials, rows, strict=True)}
+
+    def _with_prior(self, gradients: list[SpikeSlab]) -> list[SpikeSlab]:
+        """Add the gradient of weight * KL / images."""
+        slopes = [kl_gradient(layer.w, self.prior) for layer in [*self.layers, self.silent]]
+        return [
+            SpikeSlab(*(torch.addcmul(g, share, k) for g, k in zip(gradient, slope, strict=True)))
+            for gradient, slope, share in zip(gradients, slopes, self.prior_share, strict=True)
+        ]
+
+
+class Noise:
+    """Standard normal noise for one bucket: each trial draws from its own generator, in its own widths only."""
+
+    def __init__(self, bucket: Bucket, purpose: Purpose, epoch: int, batch: int) -> None:
+        like = bucket.layers[0].w.m
+        widths = [units.sum(1).tolist() for units in bucket.units[1:]]
+        self.eps = [like.new_zeros(len(bucket.trials), units.shape[1], batch) for units in bucket.units[1:]]
+        rngs = [generator(trial.knobs.init.seed, purpose, epoch, like.device) for trial in bucket.trials]
+        self.draws = [
+            (eps[t, : width[t]], rng)
+            for t, rng in enumerate(rngs)
+            for eps, width in zip(self.eps, widths, strict=True)
+        ]
+
+    def draw(self) -> list[Tensor]:
+        """(trials, out, batch) for every layer, in buffers that the next draw overwrites; padding stays 0."""
+        for eps, rng in self.draws:
+            eps.normal_(generator=rng)
+        return self.eps
+
+
+def evaluate(bucket: Bucket, images: Loaded, purpose: Purpose, epoch: int) -> tuple[list[float], list[float]]:
+    """Cross-entropy and accuracy of the stochastic forward pass, for every trial of a bucket."""
+    layers = [layer.w for layer in bucket.layers]
+    batch = min(EVALUATION_BATCH, len(images.y))
+    noise = Noise(bucket, purpose, epoch, batch)
+    loss = torch.zeros(len(bucket.trials), dtype=torch.float64, device=images.y.device)
+    hits = torch.zeros_like(loss)
+    box = layers[0].m.new_empty(batch, images.pixels.shape[1])
+    for pixels, y in zip(images.pixels.split(batch), images.y.split(batch), strict=True):
+        eps = [e[..., : len(y)] for e in noise.draw()]
+        z = forward(layers, bucket.fan_in, images.floats(pixels, box), eps)[-1].z
+        loss += cross_entropy(z, y)[0] * len(y)
+        hits += (z.argmax(1) == y).sum(1)
+    return (loss / len(images.y)).tolist(), (hits / len(images.y)).tolist()

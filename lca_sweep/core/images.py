@@ -1,0 +1,47 @@
+"""Images on the device, and mini-batches of them."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from lca_sweep.core.data import Images
+
+
+class Loaded(NamedTuple):
+    """Images on the device, pixels in bytes: a batch is turned into floats when it is needed, a quarter of the memory."""
+
+    pixels: Tensor  # (images, inputs) uint8
+    y: Tensor  # (images) labels
+    scale: float  # pixels / scale lies in [0, 1]
+
+    def floats(self, pixels: Tensor, box: Tensor) -> Tensor:
+        """Pixels (batch, inputs) as x (inputs, batch) in [0, 1], in a kept `box` (at least batch, inputs)."""
+        return box[: len(pixels)].copy_(pixels).mul_(1 / self.scale).t()
+
+
+class Training(NamedTuple):
+    """The training images without the pixels that are zero in all of them.
+
+    Connections from such a pixel never get a gradient from the data, so a training step need not multiply by them. They
+    still decay, and they count when other images are evaluated.
+    """
+
+    images: Loaded  # (images, heard)
+    heard: Tensor  # (heard) indices of the pixels that are nonzero in some training image
+    silent: Tensor  # (silent) indices of the others
+
+
+def load_images(images: Images, scale: float, device: torch.device | str) -> Loaded:
+    """Images as tensors on a device."""
+    return Loaded(torch.tensor(images.x, device=device), torch.tensor(images.y, device=device), scale)
+
+
+def load_training(images: Images, scale: float, device: torch.device | str) -> Training:
+    """Training images as tensors on a device."""
+    whole = load_images(images, scale, device)
+    nonzero = whole.pixels.amax(0) > 0
+    heard, silent = nonzero.nonzero().flatten(), (~nonzero).nonzero().flatten()
+    return Training(Loaded(whole.pixels.index_select(1, heard), whole.y, scale), heard, silent)

@@ -1,0 +1,54 @@
+"""What is recorded of a trial's weights at every epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from lca_sweep.core.pack import Bucket
+from lca_sweep.core.prior import SlabPrior, kl
+from lca_sweep.core.spikeslab import categories, entropy, fraction
+
+Columns = dict[str, Tensor]  # name -> one value per trial
+
+
+def weight_metrics(bucket: Bucket, heard: Sequence[Tensor], tolerance: float) -> Columns:
+    """Category fractions overall and per layer, entropy, mean spike mass and dead fraction per layer, for each trial.
+
+    `heard` has, for every layer, (trials, in): whether the input was nonzero for any training image of the epoch. Connections
+    from unheard inputs never get a gradient; their share is `dead_fraction`.
+    """
+    columns: Columns = {}
+    overall: dict[str, Tensor] = {}
+    for depth, layer in enumerate(bucket.layers):
+        real, prefix = bucket.real(depth), f"layer{depth + 1}/"
+        size = real.sum((-2, -1))
+        for name, mask in categories(layer.w, tolerance)._asdict().items():
+            columns[f"{prefix}{name}_fraction"] = fraction(mask, real)
+            overall[name] = overall.get(name, 0) + (mask & real).sum((-2, -1))
+        overall["size"] = overall.get("size", 0) + size
+        columns[f"{prefix}entropy"] = (entropy(layer.w) * real).sum((-2, -1)) / size
+        columns[f"{prefix}mean_spike"] = (layer.w.pi * real).sum((-2, -1)) / size
+        columns[f"{prefix}dead_fraction"] = fraction(~heard[depth].unsqueeze(1), real)
+    for name in ("vip", "uip", "var"):
+        columns[f"weights/{name}_fraction"] = overall[name] / overall["size"]
+    return columns
+
+
+def prior_tensors(bucket: Bucket, like: Tensor) -> tuple[Tensor, SlabPrior]:
+    """Weight of the prior and its hyperparameters, each (trials, 1, 1)."""
+
+    def column(name: str) -> Tensor:
+        values = [getattr(trial.knobs.prior, name) for trial in bucket.trials]
+        return torch.tensor(values, dtype=like.dtype, device=like.device).view(-1, 1, 1)
+
+    return column("weight"), SlabPrior(column("spike"), column("slab_variance"))
+
+
+def prior_loss(bucket: Bucket, images: int) -> Tensor:
+    """weight * KL / images of each trial, what the prior adds to the loss."""
+    weight, prior = prior_tensors(bucket, bucket.layers[0].w.m)
+    total = sum((kl(layer.w, prior) * bucket.real(depth)).sum((-2, -1)) for depth, layer in enumerate(bucket.layers))
+    return total * weight.flatten() / images

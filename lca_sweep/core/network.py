@@ -1,0 +1,70 @@
+"""One trained trial's weights on their own: to keep, to load, to draw sub-networks from."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save
+from torch import Tensor
+
+from lca_sweep.core import spikeslab
+from lca_sweep.core.files import write_atomically
+from lca_sweep.core.spikeslab import SpikeSlab
+
+WEIGHTS, ABOUT = "weights.safetensors", "trial.json"
+
+
+@dataclass(frozen=True)
+class Network:
+    """The spike-and-slab distributions of one network; each layer's tensors are (out, in), input side first."""
+
+    layers: tuple[SpikeSlab, ...]
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Inputs, hidden widths, classes."""
+        return (self.layers[0].m.shape[1], *(layer.m.shape[0] for layer in self.layers))
+
+    def mean(self) -> list[Tensor]:
+        """The mean network: every weight at its expectation."""
+        return [spikeslab.moments(layer)[0] for layer in self.layers]
+
+    def sample(self, rng: torch.Generator) -> list[Tensor]:
+        """One sub-network: concrete weights, (out, in) a layer."""
+        return [spikeslab.sample(layer, rng) for layer in self.layers]
+
+    def save(self, folder: Path, about: Mapping[str, Any]) -> None:
+        """Write weights.safetensors and trial.json (`about`, any JSON) into `folder`, each whole or not at all."""
+        folder.mkdir(parents=True, exist_ok=True)
+        tensors = {
+            f"layer{number}.{name}": tensor.detach().cpu().contiguous()
+            for number, layer in enumerate(self.layers, start=1)
+            for name, tensor in layer._asdict().items()
+        }
+        write_atomically(folder / WEIGHTS, save(tensors))
+        write_atomically(folder / ABOUT, json.dumps(about, indent=2).encode())
+
+    @staticmethod
+    def load(folder: Path) -> tuple[Network, dict[str, Any]]:
+        """The network in `folder` and what trial.json says about it."""
+        tensors = load_file(folder / WEIGHTS)
+        depth = len(tensors) // len(SpikeSlab._fields)
+        layers = tuple(
+            SpikeSlab(*(tensors[f"layer{number}.{name}"] for name in SpikeSlab._fields))
+            for number in range(1, depth + 1)
+        )
+        about: dict[str, Any] = json.loads((folder / ABOUT).read_bytes())
+        return Network(layers), about
+
+
+def outputs(weights: list[Tensor], x: Tensor) -> Tensor:
+    """Ordinary forward pass of concrete weights (out, in): logits (classes, batch) of images x (in, batch)."""
+    a = x
+    for depth, w in enumerate(weights):
+        a = (w @ (a.clamp_min(0) if depth else a)) / w.shape[1] ** 0.5
+    return a

@@ -1,0 +1,64 @@
+"""Spike-and-slab weights: w is 0 with probability pi, else Normal(m, xi); Eq. (1) of Li & Huang 2020.
+
+All functions work elementwise on tensors of any shape, usually (trials, out, in).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+ENTROPY_FLOOR = 1e-8  # a slab narrower than this counts as a point: its entropy would go to minus infinity
+
+
+class SpikeSlab(NamedTuple):
+    """The three numbers of each weight."""
+
+    pi: Tensor  # spike mass, in [0, 1]
+    m: Tensor  # slab mean
+    xi: Tensor  # slab variance, >= 0
+
+
+def moments(w: SpikeSlab) -> tuple[Tensor, Tensor]:
+    """Mean and variance of each weight."""
+    keep = 1 - w.pi
+    mean = keep * w.m  # Li & Huang 2020, below Eq. (1)
+    variance = torch.addcmul(w.xi, w.pi * w.m, w.m).mul_(keep)  # (1-pi)(xi + pi m^2): no difference that cancels
+    return mean, variance
+
+
+def sample(w: SpikeSlab, rng: torch.Generator) -> Tensor:
+    """One draw of concrete weights, a sub-network: 0 with probability pi, else Normal(m, xi)."""
+    slab = torch.empty_like(w.m).normal_(generator=rng).mul_(w.xi.sqrt()).add_(w.m)
+    kept = torch.empty_like(w.pi).uniform_(generator=rng) >= w.pi
+    return slab * kept
+
+
+def entropy(w: SpikeSlab) -> Tensor:
+    """Entropy per weight in nats: of the spike's coin plus (1-pi) times that of the slab, where the slab is not a point."""
+    coin = -torch.xlogy(w.pi, w.pi) - torch.xlogy(1 - w.pi, 1 - w.pi)
+    slab = 0.5 * torch.log(2 * math.pi * math.e * w.xi.clamp_min(ENTROPY_FLOOR))
+    return coin + torch.where(w.xi > ENTROPY_FLOOR, (1 - w.pi) * slab, 0.0)
+
+
+class Categories(NamedTuple):
+    """Boolean masks; every weight is in exactly one."""
+
+    vip: Tensor  # very important: surely there, and with one value
+    uip: Tensor  # unimportant: surely absent
+    var: Tensor  # variable: the rest
+
+
+def categories(w: SpikeSlab, tolerance: float = 0.0) -> Categories:
+    """VIP: pi = 0 and xi = 0; UIP: pi = 1; VAR: the rest. `tolerance` >= 0 is the slack of each equality."""
+    vip = (w.pi <= tolerance) & (w.xi <= tolerance)
+    uip = w.pi >= 1 - tolerance
+    return Categories(vip & ~uip, uip, ~(vip | uip))
+
+
+def fraction(mask: Tensor, where: Tensor) -> Tensor:
+    """Share of True in `mask` among the weights in `where`, over the last two axes; 0 where there are none."""
+    return (mask & where).sum((-2, -1)) / where.sum((-2, -1)).clamp_min(1)

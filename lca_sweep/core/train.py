@@ -1,0 +1,85 @@
+"""Training: `fit` yields one report per epoch and knows nothing of who listens."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from lca_sweep.core.data import Splits
+from lca_sweep.core.epoch import evaluate, train_epoch
+from lca_sweep.core.halving import KeepAll, Pruner
+from lca_sweep.core.images import load_images, load_training
+from lca_sweep.core.knobs import KnobError
+from lca_sweep.core.network import Network
+from lca_sweep.core.pack import Pack, Trial
+from lca_sweep.core.rng import Purpose
+
+RUNNING, COMPLETE, PRUNED, FAILED = "running", "complete", "pruned", "failed"
+OBJECTIVE = "val/accuracy"
+
+
+@dataclass(frozen=True)
+class TrialReport:
+    """One trial after one epoch. `network` holds the trained weights when the trial is complete."""
+
+    trial: int
+    state: str
+    metrics: Mapping[str, float]
+    reason: str = ""
+    network: Network | None = None
+
+
+@dataclass(frozen=True)
+class EpochReport:
+    """All trials that were live during one epoch (counted from 1)."""
+
+    epoch: int
+    trials: tuple[TrialReport, ...]
+
+
+def fit(pack: Pack, data: Splits, pruner: Pruner | None = None) -> Iterator[EpochReport]:
+    """Train `pack` in place up to its last epoch, yielding after each; trials that end leave the pack before the report.
+
+    Raises KnobError if the data has fewer training images than a mini-batch.
+    """
+    pruner = pruner or KeepAll()
+    if pack.trainer.batch_size > len(data.train.y):
+        raise KnobError(f"trainer.batch_size={pack.trainer.batch_size}: must be <= {len(data.train.y)}, the training images")
+    if not pack.buckets:
+        return
+    device = pack.like.device
+    train = load_training(data.train, data.scale, device)
+    validation, test = (load_images(part, data.scale, device) for part in (data.validation, data.test))
+    while pack.buckets and pack.epoch < pack.trainer.epochs:
+        metrics = train_epoch(pack, train)
+        for bucket in pack.buckets:
+            for name, images, purpose in (("val", validation, Purpose.VALIDATION), ("test", test, Purpose.TEST)):
+                loss, accuracy = evaluate(bucket, images, purpose, pack.epoch)
+                for t, trial in enumerate(bucket.trials):
+                    metrics[trial.number] |= {f"{name}/loss": loss[t], f"{name}/accuracy": accuracy[t]}
+        report = _report(pack, metrics, pruner)
+        pack.drop([r.trial for r in report.trials if r.state != RUNNING])
+        yield report
+
+
+def _report(pack: Pack, metrics: Mapping[int, dict[str, float]], pruner: Pruner) -> EpochReport:
+    reasons = {number: _not_finite(values, pack.epoch) for number, values in metrics.items()}
+    scores = {number: values[OBJECTIVE] for number, values in metrics.items() if not reasons[number]}
+    last = pack.epoch == pack.trainer.epochs
+    leavers = set() if last else set(pruner.leavers(pack.epoch, scores))
+
+    def one(trial: Trial) -> TrialReport:
+        number = trial.number
+        if reasons[number]:
+            return TrialReport(number, FAILED, metrics[number], reasons[number])
+        if last:
+            return TrialReport(number, COMPLETE, metrics[number], network=pack.network(number))
+        return TrialReport(number, PRUNED if number in leavers else RUNNING, metrics[number])
+
+    return EpochReport(pack.epoch, tuple(one(trial) for trial in pack.trials))
+
+
+def _not_finite(values: Mapping[str, float], epoch: int) -> str:
+    bad = [name for name in ("train/loss", "val/loss") if not math.isfinite(values[name])]
+    return f"{bad[0]} is {values[bad[0]]} at epoch {epoch}" if bad else ""

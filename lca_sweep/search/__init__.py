@@ -1,0 +1,1 @@
+"""Optuna: what is searched, how trials are proposed, and what became of them."""

@@ -1,0 +1,77 @@
+"""Ray: a quiet local one of our own, or a running cluster; and how many packs it takes at a time."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from lca_sweep.config import Cluster
+from lca_sweep.sweep.errors import SweepError
+
+# before ray is imported; what it prints is about itself, and its files are in its own folder
+QUIET = {
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+}
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What a pack gets, and how many packs run at a time."""
+
+    cpus: int
+    gpus: float
+    packs: int
+
+    @property
+    def device(self) -> str:
+        """Where a pack's tensors live."""
+        return "cuda" if self.gpus > 0 else "cpu"
+
+
+@contextmanager
+def connected(cluster: Cluster) -> Iterator[Resources]:
+    """Ray up and connected; a local one is taken down at the end. Raises SweepError if that is not possible."""
+    os.environ.update({name: value for name, value in QUIET.items() if name not in os.environ})
+    import ray
+
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
+    try:
+        ray.init(
+            address=cluster.address,
+            include_dashboard=False if cluster.address == "local" else None,
+            logging_level=logging.ERROR,
+            log_to_driver=False,
+        )
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        first = str(error).strip().splitlines()[0]
+        raise SweepError(f"cluster.address={cluster.address}: no Ray cluster answers there: {first}") from error
+    # Ray aborts the driver at SIGTERM without clean-up; as an interrupt it ends in order
+    before = signal.signal(signal.SIGTERM, lambda *_: os.kill(os.getpid(), signal.SIGINT))
+    try:
+        yield resources(cluster, ray.cluster_resources())
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        ray.shutdown()
+
+
+def resources(cluster: Cluster, available: dict[str, float]) -> Resources:
+    """Share out what there is. Raises SweepError if not even one pack fits."""
+    cpus, gpus = int(available.get("CPU", 0)), available.get("GPU", 0.0)
+    per_pack = cluster.gpus_per_pack if cluster.gpus_per_pack is not None else min(1.0, gpus)
+    if cluster.cpus_per_pack > cpus:
+        raise SweepError(f"cluster.cpus_per_pack={cluster.cpus_per_pack}: the cluster has {cpus} CPUs; must be <= {cpus}")
+    if per_pack > gpus:
+        raise SweepError(f"cluster.gpus_per_pack={per_pack:g}: the cluster has {gpus:g} GPUs; must be <= {gpus:g}")
+    fit = cpus // cluster.cpus_per_pack
+    if per_pack > 0:
+        fit = min(fit, int(gpus / per_pack))
+    return Resources(cluster.cpus_per_pack, per_pack, min(fit, cluster.packs or fit))

@@ -1,0 +1,35 @@
+"""What a result was made with."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import subprocess
+from pathlib import Path
+
+from lca_sweep import __version__
+
+PACKAGES = ("torch", "numpy", "ray", "optuna", "mlflow")
+
+
+def provenance() -> dict[str, str]:
+    """Tags: git commit of the code (where it lies in a checkout), versions, machine."""
+    tags = {f"version.{name}": importlib.metadata.version(name) for name in PACKAGES}
+    tags |= {"version.lca_sweep": __version__, "version.python": platform.python_version(), "host": platform.node()}
+    commit = git_commit(Path(__file__).parent)
+    return tags | ({"git.commit": commit} if commit else {})
+
+
+def git_commit(folder: Path) -> str:
+    """The commit of the checkout that holds lca_sweep, with `-dirty` if files differ; empty outside a checkout."""
+
+    def git(*words: str) -> str:
+        done = subprocess.run(["git", "-C", str(folder), *words], capture_output=True, text=True, check=True)
+        return done.stdout.strip()
+
+    try:
+        if Path(git("rev-parse", "--show-toplevel")) != folder.parent.parent:
+            return ""  # installed inside somebody else's repository
+        return git("rev-parse", "HEAD") + ("-dirty" if git("status", "--porcelain", "-uno") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return ""

@@ -1,0 +1,64 @@
+"""Ray Tune's side of the ledger: a searcher that suggests packs, and a callback that books what comes back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ray.tune import Callback
+from ray.tune.experiment import Trial
+from ray.tune.search import Searcher
+
+from lca_sweep.sweep.ledger import Ledger
+
+
+class _Light:
+    """Tune pickles searchers and callbacks into its own state, which we never read: nothing goes along."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+
+class PackSearcher(_Light, Searcher):
+    """Suggests the ledger's next pack; the results reach the ledger by `PackCallback`."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        super().__init__(metric=None, mode=None)
+        self.ledger = ledger
+
+    def set_search_properties(self, metric: str | None, mode: str | None, config: Any, **spec: Any) -> bool:
+        """Nothing to set: the space is the ledger's."""
+        return True
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        issue = self.ledger.issue()
+        if issue is None:
+            return Searcher.FINISHED
+        return {"pack": issue.pack, "trials": {str(number): dict(knobs) for number, knobs in issue.trials.items()}}
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """The callback has seen it."""
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing: the study is the state."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing, for the same reason."""
+
+
+class PackCallback(_Light, Callback):
+    """Books every result of every pack."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self.ledger = ledger
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
+    ) -> None:
+        self.ledger.book(trial.config["pack"], result["reports"])
+
+    def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        error = trial.get_error()
+        lines = [line for line in str(error).strip().splitlines() if line.strip()]
+        self.ledger.pack_failed(trial.config["pack"], lines[-1].strip() if lines else "its process died")
+
+

@@ -1,0 +1,199 @@
+"""What a person sees while a sweep runs: a live table in a terminal, one line per event elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from lca_sweep.config import Config
+from lca_sweep.core.train import OBJECTIVE
+from lca_sweep.search.study import Row
+from lca_sweep.sweep.cost import pack_cost
+
+
+@dataclass
+class PackLine:
+    """One running pack as the table shows it."""
+
+    size: int
+    epoch: int = 0
+    live: int = 0
+    best: float = float("nan")
+
+
+@dataclass
+class Best:
+    """The best objective seen so far, at the end of a trial or on its way."""
+
+    value: float = float("-inf")
+    number: int = -1
+    epoch: int = 0
+
+
+@dataclass
+class View:
+    """Fed by the ledger; draws from what it was fed, and asks nobody."""
+
+    name: str
+    config: Config
+    console: Console = field(default_factory=Console)
+    counts: Counter[str] = field(default_factory=Counter)
+    packs: dict[int, PackLine] = field(default_factory=dict)
+    best: Best = field(default_factory=Best)
+    params: dict[int, Mapping[str, Any]] = field(default_factory=dict)
+    ended: set[int] = field(default_factory=set)
+    done_cost: float = 0.0  # of packs that are through, in trial-epochs; of this run
+    _live: Live | None = None
+    _since: float = 0.0
+
+    def __enter__(self) -> View:
+        self._since = time.monotonic()
+        if self.console.is_terminal:
+            self._live = Live(get_renderable=self.render, console=self.console, refresh_per_second=2)
+            self._live.__enter__()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._live:
+            self._live.__exit__(kind, error, trace)
+            self._live = None
+
+    def begin(self, rows: Sequence[Row]) -> None:
+        """What the study holds before anything runs."""
+        for row in rows:
+            self.params[row.number] = row.params
+            if row.state not in ("running", "waiting"):
+                self._end(row.number, row.state)
+            if row.value is not None:
+                self._see(row.number, row.value, max(row.values, default=0))
+
+    def say(self, line: str) -> None:
+        """One line that stays."""
+        self.console.print(Text(line), soft_wrap=True)
+
+    def pack_started(self, pack: int, rows: Sequence[Row]) -> None:
+        """A pack was handed out."""
+        self.packs[pack] = PackLine(len(rows), live=len(rows))
+        self.params |= {row.number: row.params for row in rows}
+        numbers = f"{rows[0].number}" if len(rows) == 1 else f"{rows[0].number} to {rows[-1].number}"
+        self._event(f"pack {pack} starts: {'trial' if len(rows) == 1 else 'trials'} {numbers}")
+
+    def pack_reported(self, pack: int, report: Mapping[str, Any]) -> None:
+        """One epoch of a pack."""
+        line, epoch = self.packs[pack], report["epoch"]
+        line.epoch, line.live = epoch, sum(trial["state"] == "running" for trial in report["trials"])
+        values = {trial["trial"]: trial["metrics"][OBJECTIVE] for trial in report["trials"]}
+        line.best = max(values.values())
+        for trial in report["trials"]:
+            self._see(trial["trial"], values[trial["trial"]], epoch)
+            if trial["state"] != "running" and trial["trial"] not in self.ended:
+                self._end(trial["trial"], trial["state"])
+                why = trial["reason"] or f"{OBJECTIVE} {values[trial['trial']]:.4f}"
+                self._event(f"trial {trial['trial']} {trial['state']} at epoch {epoch}: {why}")
+        if not line.live:
+            self._close_pack(pack)
+
+    def pack_failed(self, pack: int, numbers: Sequence[int], reason: str) -> None:
+        """A pack ended with an error; these trials of it were live."""
+        for number in numbers:
+            self._end(number, "failed")
+        self.say(f"pack {pack} failed: {reason}")
+        self._close_pack(pack)
+
+    def render(self) -> Group:
+        """The live table."""
+        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+        for title in ("pack", "epoch", "trials", OBJECTIVE):
+            table.add_column(title, justify="right", no_wrap=True)
+        for pack, line in sorted(self.packs.items()):
+            value = f"{line.best:.4f}" if line.epoch else "starting"
+            table.add_row(str(pack), f"{line.epoch}/{self.config.trainer.epochs}", f"{line.live}/{line.size}", value)
+        return Group(Text(self.headline()), table, Text(self.best_line()))
+
+    def headline(self) -> str:
+        """Progress in one line."""
+        done = sum(self.counts.values())
+        parts = [f"{self.counts[state]} {state}" for state in ("complete", "pruned", "failed") if self.counts[state]]
+        states = f" ({', '.join(parts)})" if parts else ""
+        eta = self._eta()
+        left = f", about {duration(eta)} left" if eta is not None else ""
+        elapsed = duration(time.monotonic() - self._since)
+        return f"{self.name}: {done} of {self.config.sweep.trials} trials{states}, {elapsed}{left}"
+
+    def best_line(self) -> str:
+        """The best so far in one line."""
+        if self.best.number < 0:
+            return "best: none yet"
+        knobs = params_line(self.params.get(self.best.number, {}))
+        return f"best: {self.best.value:.4f}, trial {self.best.number} at epoch {self.best.epoch}  {knobs}"
+
+    def _eta(self) -> float | None:
+        """Seconds left, from the trial-epochs done in this run and still to do."""
+        epochs, pruner = self.config.trainer.epochs, self.config.pruner
+        running = [(pack_cost(line.size, pruner, line.epoch), pack_cost(line.size, pruner, epochs)) for line in self.packs.values()]
+        spent = self.done_cost + sum(done for done, _ in running)
+        fresh = self.config.sweep.trials - sum(self.counts.values()) - sum(line.live for line in self.packs.values())
+        size = self.config.pack.size
+        waiting = pack_cost(size, pruner, epochs) * max(fresh, 0) / size
+        to_do = sum(whole - done for done, whole in running) + waiting
+        return (time.monotonic() - self._since) * to_do / spent if spent else None
+
+    def _see(self, number: int, value: float, epoch: int) -> None:
+        if value >= self.best.value:
+            self.best = Best(value, number, epoch)
+
+    def _end(self, number: int, state: str) -> None:
+        if number not in self.ended:
+            self.ended.add(number)
+            self.counts[state] += 1
+
+    def _close_pack(self, pack: int) -> None:
+        line = self.packs.pop(pack)
+        self.done_cost += pack_cost(line.size, self.config.pruner, self.config.trainer.epochs)
+
+    def _event(self, line: str) -> None:
+        if not self._live:
+            self.say(f"[{duration(time.monotonic() - self._since):>6}] {line}")
+
+
+def params_line(params: Mapping[str, Any]) -> str:
+    """Searched knobs on one line, numbers to three digits."""
+    return " ".join(f"{name}={number(value)}" for name, value in params.items())
+
+
+def number(value: Any) -> str:
+    """A knob's value as a person would write it."""
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def duration(seconds: float) -> str:
+    """`45 s`, `3 min 20 s` or `2 h 5 min`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def results_table(rows: Sequence[Row], extra: Mapping[int, Mapping[str, float]]) -> Table:
+    """The best trials: objective, some metrics of the last epoch (`extra`, by trial), and the searched knobs."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), title_justify="left")
+    columns = ("test/accuracy", "weights/vip_fraction", "weights/uip_fraction")
+    for title in ("trial", OBJECTIVE, *columns):
+        table.add_column(title.removeprefix("weights/").removesuffix("_fraction"), justify="right", no_wrap=True)
+    table.add_column("knobs", overflow="fold")
+    for row in rows:
+        metrics = extra.get(row.number, {})
+        cells = [f"{metrics[name]:.4f}" if name in metrics else "-" for name in columns]
+        table.add_row(str(row.number), f"{row.value:.4f}", *cells, params_line(row.params))
+    return table

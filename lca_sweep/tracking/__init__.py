@@ -1,0 +1,29 @@
+"""MLflow: the record of a sweep for people. The only package that imports mlflow, and only once a tracker is opened."""
+
+from __future__ import annotations
+
+from lca_sweep.tracking.quiet import behave
+from lca_sweep.tracking.records import BestTrial, SweepEnd, SweepRecord, TrackingError, TrialRecord
+from lca_sweep.tracking.tracker import NullTracker, Tracker
+from lca_sweep.tracking.uri import ui_command
+
+__all__ = [
+    "BestTrial",
+    "NullTracker",
+    "SweepEnd",
+    "SweepRecord",
+    "Tracker",
+    "TrackingError",
+    "TrialRecord",
+    "open_tracker",
+    "ui_command",
+]
+
+
+def open_tracker(uri: str, experiment: str) -> Tracker:
+    """A tracker on this MLflow store; its database and experiment are made if need be. TrackingError in one line."""
+    behave()
+    from lca_sweep.tracking.connect import connect
+    from lca_sweep.tracking.mlflow_tracker import MlflowTracker
+
+    return MlflowTracker(connect(uri, experiment), uri)

@@ -1,0 +1,58 @@
+"""What is told to a tracker: plain records, and the error that it may answer with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+class TrackingError(ValueError):
+    """The runs cannot be recorded; the message is one line for the user."""
+
+    for_user = True
+
+
+@dataclass(frozen=True)
+class SweepRecord:
+    """A sweep as it starts, or starts again; `uid` is what makes it the same sweep."""
+
+    name: str
+    uid: str
+    config: Mapping[str, Any]  # the resolved config, nested
+    space: Mapping[str, Any]  # the search space, nested
+    tags: Mapping[str, str]
+    folder: Path
+
+
+@dataclass(frozen=True)
+class TrialRecord:
+    """A trial as it starts, or starts again."""
+
+    number: int
+    pack: int
+    knobs: Mapping[str, Any]  # all of them, by dotted name
+    searched: frozenset[str]  # names of those that the sweep searches
+    tags: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class BestTrial:
+    """The best trial of a sweep."""
+
+    number: int
+    value: float
+    metrics: Mapping[str, float]
+    knobs: Mapping[str, Any]  # the searched ones, by dotted name
+    artifacts: Path | None  # folder with its weights
+
+
+@dataclass(frozen=True)
+class SweepEnd:
+    """How a sweep ended: `status` is finished, interrupted or failed; `counts` are its trials by state."""
+
+    status: str
+    counts: Mapping[str, int]
+    best: BestTrial | None
+    message: str = ""

@@ -1,0 +1,122 @@
+"""Every file in conf/ composes, and says something that the knobs' defaults do not."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from lca_sweep.compose import compose, config_dir, groups
+from lca_sweep.config import Config, validate
+from lca_sweep.core.knobs import flat
+from lca_sweep.search.space import parse
+
+CONF = config_dir()
+GROUPS = groups([CONF])
+SECTIONS = {field.name for field in dataclasses.fields(Config)}
+CHOICES = [(group, choice) for group, choices in GROUPS.items() for choice in choices if group != "sweep"]
+PLAIN = (dict, list, str, int, float, bool, type(None))
+
+every_choice = pytest.mark.parametrize(("group", "choice"), CHOICES)
+every_sweep = pytest.mark.parametrize("sweep", GROUPS["sweep"])
+
+
+def content(group: str, choice: str) -> dict[str, Any]:
+    """What a conf file says."""
+    loaded = yaml.safe_load((CONF / group / f"{choice}.yaml").read_text(encoding="utf-8"))
+    assert isinstance(loaded, dict)
+    return loaded
+
+
+def alien(value: Any) -> list[Any]:
+    """What is neither a dataclass of ours nor plain, anywhere below a value."""
+    if dataclasses.is_dataclass(value):
+        return [found for field in dataclasses.fields(value) for found in alien(getattr(value, field.name))]
+    if type(value) not in PLAIN:
+        return [value]
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return [found for item in inner for found in alien(item)]
+
+
+def test_the_conf_folder_is_the_checkouts_and_has_the_groups_of_the_knobs() -> None:
+    assert Path(__file__).parents[1] / "conf" == CONF
+    assert SECTIONS - {"init"} == GROUPS.keys()
+    assert {"mnist", "smoke"} <= set(GROUPS["sweep"])
+    assert {path.suffix for path in CONF.rglob("*") if path.is_file()} == {".yaml"}
+
+
+def test_without_a_word_all_knobs_have_their_defaults() -> None:
+    assert compose([], [CONF]) == Config()
+
+
+@every_choice
+def test_a_choice_composes_and_changes_only_its_own_group(group: str, choice: str) -> None:
+    config = compose([f"{group}={choice}"], [CONF])
+    validate(config)
+    assert alien(config) == []
+    said = {f"{group}.{name}": value for name, value in content(group, choice).items()}
+    default = flat(Config())
+    assert {name: value for name, value in flat(config).items() if value != default[name]} == said
+
+
+def test_the_default_choices_change_nothing_so_that_no_knob_is_declared_twice() -> None:
+    listed = yaml.safe_load((CONF / "config.yaml").read_text(encoding="utf-8"))["defaults"]
+    chosen = {group: choice for entry in listed if isinstance(entry, dict) for group, choice in entry.items()}
+    chosen = {group: choice for group, choice in chosen.items() if "hydra" not in group}
+    assert chosen.keys() == GROUPS.keys() - {"sweep"}
+    assert [choice for group, choice in chosen.items() if content(group, choice) != {}] == []
+
+
+@every_sweep
+def test_a_sweep_composes_and_its_space_is_of_real_knobs_in_range(sweep: str) -> None:
+    config = compose([f"+sweep={sweep}"], [CONF])
+    validate(config)
+    assert alien(config) == []
+    assert config.sweep.name == sweep
+    assert set(parse(config.sweep.space, config)) <= flat(config.trial()).keys()
+
+
+@every_sweep
+@every_choice
+def test_a_choice_on_the_command_line_wins_over_the_sweep(sweep: str, group: str, choice: str) -> None:
+    alone = compose([f"+sweep={sweep}"], [CONF])
+    config = compose([f"{group}={choice}", f"+sweep={sweep}"], [CONF])
+    said = content(group, choice)
+    # A knob that the sweep itself sets stays the sweep's; the groups that it chooses give way.
+    own = content("sweep", sweep).get(group, {})
+    values = dataclasses.asdict(getattr(config, group))
+    assert {name: values[name] for name in said if name not in own} == {
+        name: value for name, value in said.items() if name not in own
+    }
+    assert config.sweep == alone.sweep
+
+
+def test_mnist_searches_what_it_promises() -> None:
+    config = compose(["+sweep=mnist"], [CONF])
+    assert config.data.name == "mnist"
+    assert config.sweep.trials >= 32
+    assert {
+        "trainer.lr",
+        "model.width",
+        "model.depth",
+        "init.spike",
+        "init.slab_variance",
+        "prior.spike",
+        "prior.slab_variance",
+        "prior.weight",
+    } <= parse(config.sweep.space, config).keys()
+
+
+def test_a_folder_of_ones_own_adds_choices_but_hides_none(tmp_path: Path) -> None:
+    (tmp_path / "sweep").mkdir()
+    (tmp_path / "data").mkdir()
+    space = "sweep: {name: mine, trials: 3, space: {trainer: {lr: {low: 0.1, high: 0.2}}}}"
+    (tmp_path / "sweep/mine.yaml").write_text(f"# @package _global_\n{space}\n")
+    (tmp_path / "sweep/smoke.yaml").write_text("# @package _global_\nsweep: {name: hidden}\n")
+    folders = [CONF, tmp_path]
+    assert groups(folders)["sweep"] == sorted({*GROUPS["sweep"], "mine"})
+    assert compose(["+sweep=mine"], folders).sweep.space == {"trainer": {"lr": {"low": 0.1, "high": 0.2}}}
+    assert compose(["+sweep=smoke"], folders).sweep.name == "smoke"
