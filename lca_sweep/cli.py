@@ -11,13 +11,14 @@ import io
 import os
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from lca_sweep import __version__
 from lca_sweep.compose import compose, config_dir, groups, hydra_words, register
-from lca_sweep.config import Config, KnobError, validate
+from lca_sweep.config import Config, validate
+from lca_sweep.core.errors import UserError
 from lca_sweep.overrides import UsageError
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ Flags
   --config-dir DIR  a conf folder of your own beside ours: DIR/sweep/mine.yaml
   --help, --version, --hydra-help; -sc for tab completion, in bash:
                     eval "$(lca-sweep -sc install=bash)"
+  LCA_SWEEP_DEBUG=1 (in the environment) shows the traceback of any error
 
 Written to the working folder: {sweeps}/NAME/ (study, checkpoints, logs) and
 {uri} (MLflow); look at the runs with: mlflow ui
@@ -56,9 +58,9 @@ Written to the working folder: {sweeps}/NAME/ (study, checkpoints, logs) and
 def main(argv: Sequence[str] | None = None) -> int:
     """Do what the words say (those of the process by default); the exit status, 2 for a mistake of the user's."""
     try:
-        return _answer(sys.argv[1:] if argv is None else list(argv))
-    except ValueError as error:
-        if _wants_traceback() or not (isinstance(error, KnobError) or getattr(error, "for_user", False)):
+        return _open(sys.argv[1:] if argv is None else list(argv))
+    except UserError as error:
+        if _wants_traceback():
             raise
         print(f"lca_sweep: {error}", file=sys.stderr)
         return 2
@@ -80,24 +82,30 @@ def usage(folders: Sequence[Path]) -> str:
     return USAGE.format(version=__version__, groups=table, sweeps=Config().sweep.dir, uri=uri)
 
 
-def _answer(argv: list[str]) -> int:
+def _open(argv: list[str]) -> int:
     flags = _parser().parse_intermixed_args(argv)
     _refuse_misuse(flags)
     folders = [config_dir(), *_own_folder(flags.config_dir)]
     if any((flags.version, flags.help, flags.cfg, flags.info, flags.hydra_help, flags.shell_completion)):
-        with _reader_may_leave():
-            return _tell(flags, folders)
+        return _show(_answer_to(flags, folders))
     return _run(compose(flags.overrides, folders))
 
 
-def _tell(flags: argparse.Namespace, folders: list[Path]) -> int:
-    """Print what was asked for, and run nothing."""
+def _answer_to(flags: argparse.Namespace, folders: list[Path]) -> str:
+    """The text that was asked for, where nothing is to be run."""
     if flags.version:
-        print(f"lca_sweep {__version__}")
-    elif flags.help:
-        print(usage(folders), end="")
-    else:
-        return _ask_hydra(flags, folders)
+        return f"lca_sweep {__version__}\n"
+    if flags.help:
+        return usage(folders)
+    return _ask_hydra(flags, folders)
+
+
+def _show(text: str) -> int:
+    """Print; a reader that has seen enough (`| head`) is no error."""
+    try:
+        print(text, end="", flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for Python's own flush at exit
     return 0
 
 
@@ -147,8 +155,8 @@ def _own_folder(name: str | None) -> list[Path]:
     return [folder]
 
 
-def _ask_hydra(flags: argparse.Namespace, folders: list[Path]) -> int:
-    """Leave a question about the configuration, or the shell's for completions, to Hydra; its exit status."""
+def _ask_hydra(flags: argparse.Namespace, folders: list[Path]) -> str:
+    """Hydra's answer to a question about the configuration, or to the shell's for completions."""
     words = flags.overrides
     if flags.cfg or flags.info:
         compose(words, folders)  # so that mistakes are told in our words
@@ -157,16 +165,15 @@ def _ask_hydra(flags: argparse.Namespace, folders: list[Path]) -> int:
         raise UsageError("-sc: needs install=SHELL or uninstall=SHELL, SHELL being bash, fish or zsh")
     status, answer, complaint = _hydra([*_hydra_flags(flags), *words], str(folders[0]))
     if words[:1] and words[0].startswith("query="):
-        status, complaint = 0, ""  # whatever is wrong: nothing disturbs who is still typing a word
+        return answer  # whatever is wrong: nothing disturbs who is still typing a word
     if status != 0:
         raise UsageError(complaint.strip())
     sys.stderr.write(complaint)
-    sys.stdout.write(answer)
-    return 0
+    return answer
 
 
 def _hydra(words: list[str], folder: str) -> tuple[int, str, str]:
-    """Exit status, stdout and stderr of Hydra's own main. It reads sys.argv, where the name to complete stands first."""
+    """Exit status, stdout and stderr of Hydra's main. It reads sys.argv, where the name to complete stands first."""
     import hydra
 
     register()
@@ -188,16 +195,6 @@ def _hydra_flags(flags: argparse.Namespace) -> list[str]:
     switches = ("resolve", "hydra_help", "shell_completion")
     words = [word for name, value in values if value for word in (name, value)]
     return words + [f"--{name.replace('_', '-')}" for name in switches if getattr(flags, name)]
-
-
-@contextlib.contextmanager
-def _reader_may_leave() -> Iterator[None]:
-    """A reader of our output that has seen enough (`| head`) is no error."""
-    try:
-        yield
-        sys.stdout.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for Python's own flush at exit
 
 
 def _wants_traceback() -> bool:

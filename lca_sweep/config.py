@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
 from lca_sweep.core.knobs import Init, KnobError, Model, Prior, Trainer, TrialKnobs, check, knob
 
 __all__ = ["Cluster", "Config", "Data", "KnobError", "Pack", "Pruner", "Search", "Sweep", "Tracking", "validate"]
+
+
+NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")  # also a folder's name
 
 
 @dataclass
@@ -107,5 +111,7 @@ def validate(config: Config) -> None:
             f"pack.size={config.pack.size}: pruner=halving compares the trials of a pack; "
             f"must be >= pruner.eta={config.pruner.eta} (or pruner=none)"
         )
+    if config.sweep.name is not None and not NAME.fullmatch(config.sweep.name):
+        raise KnobError(f"sweep.name={config.sweep.name}: must be letters, digits, '.', '_' or '-', not '.' first")
     if config.model.widths is not None and not config.model.widths:
         raise KnobError("model.widths=[]: must name at least one hidden layer (or be null)")

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from lca_sweep.config import Config
+from lca_sweep.core.errors import UserError
 from lca_sweep.core.knobs import flat, nearest
 
 if TYPE_CHECKING:
@@ -20,10 +21,8 @@ SPACE = "sweep.space."
 Choices = Mapping[str, Sequence[str]]
 
 
-class UsageError(ValueError):
+class UsageError(UserError):
     """The command line or a conf file is not understood; the message is a line or a few for the user."""
-
-    for_user = True
 
 
 def checked(words: Sequence[str], choices: Choices, listed: Sequence[str]) -> list[str]:

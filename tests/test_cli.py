@@ -12,13 +12,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from lca_sweep import __version__, cli
 from lca_sweep.compose import compose, config_dir, groups
 from lca_sweep.config import Config
+from lca_sweep.core.errors import UserError
 from lca_sweep.core.knobs import flat
 from lca_sweep.search.space import Space
 
@@ -72,6 +73,7 @@ def test_the_words_are_the_processs_by_default(door: Door, monkeypatch: pytest.M
     assert door.started[0][0].trainer.lr == 0.3
 
 
+@settings(max_examples=10)  # of six knobs each; Hydra takes its time
 @given(
     st.fixed_dictionaries(
         {
@@ -264,12 +266,6 @@ def test_a_wrong_conf_file_is_named(
     assert (out, door.started) == ("", [])
 
 
-class ForUser(ValueError):
-    """An error such as the data, the tracking and the sweep raise."""
-
-    for_user = True
-
-
 def raising(error: Exception) -> Callable[[Config, Space], int]:
     def start(config: Config, space: Space) -> int:
         raise error
@@ -280,7 +276,7 @@ def raising(error: Exception) -> Callable[[Config, Space], int]:
 def test_an_error_for_the_user_from_behind_the_door_is_a_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(cli, "start", raising(ForUser("train-images.idx.gz: is too short")))
+    monkeypatch.setattr(cli, "start", raising(UserError("train-images.idx.gz: is too short")))
     assert cli.main([]) == 2
     assert capsys.readouterr().err == "lca_sweep: train-images.idx.gz: is too short\n"
 
@@ -431,7 +427,7 @@ def test_a_reader_that_leaves_early_is_no_error(tmp_path: Path, words: list[str]
         done = subprocess.run(command, cwd=tmp_path, env=env, stdout=writing, stderr=subprocess.PIPE, text=True)
     finally:
         os.close(writing)
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.returncode, done.stderr, list(tmp_path.iterdir())) == (0, "", [])
 
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="no bash")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
+from omegaconf import OmegaConf
 
 from lca_sweep.compose import compose, config_dir, groups
 from lca_sweep.config import Config, validate
@@ -25,8 +25,8 @@ every_sweep = pytest.mark.parametrize("sweep", GROUPS["sweep"])
 
 
 def content(group: str, choice: str) -> dict[str, Any]:
-    """What a conf file says."""
-    loaded = yaml.safe_load((CONF / group / f"{choice}.yaml").read_text(encoding="utf-8"))
+    """What a conf file says; read as Hydra reads it, for which 1e-4 is a number."""
+    loaded = OmegaConf.to_container(OmegaConf.load(CONF / group / f"{choice}.yaml"))
     assert isinstance(loaded, dict)
     return loaded
 
@@ -63,7 +63,7 @@ def test_a_choice_composes_and_changes_only_its_own_group(group: str, choice: st
 
 
 def test_the_default_choices_change_nothing_so_that_no_knob_is_declared_twice() -> None:
-    listed = yaml.safe_load((CONF / "config.yaml").read_text(encoding="utf-8"))["defaults"]
+    listed = OmegaConf.to_container(OmegaConf.load(CONF / "config.yaml"))["defaults"]
     chosen = {group: choice for entry in listed if isinstance(entry, dict) for group, choice in entry.items()}
     chosen = {group: choice for group, choice in chosen.items() if "hydra" not in group}
     assert chosen.keys() == GROUPS.keys() - {"sweep"}
@@ -80,18 +80,15 @@ def test_a_sweep_composes_and_its_space_is_of_real_knobs_in_range(sweep: str) ->
 
 
 @every_sweep
-@every_choice
-def test_a_choice_on_the_command_line_wins_over_the_sweep(sweep: str, group: str, choice: str) -> None:
-    alone = compose([f"+sweep={sweep}"], [CONF])
-    config = compose([f"{group}={choice}", f"+sweep={sweep}"], [CONF])
-    said = content(group, choice)
-    # A knob that the sweep itself sets stays the sweep's; the groups that it chooses give way.
-    own = content("sweep", sweep).get(group, {})
-    values = dataclasses.asdict(getattr(config, group))
-    assert {name: values[name] for name in said if name not in own} == {
-        name: value for name, value in said.items() if name not in own
-    }
-    assert config.sweep == alone.sweep
+@pytest.mark.parametrize("place", [0, -1])
+def test_choices_on_the_command_line_win_over_the_sweeps(sweep: str, place: int) -> None:
+    chosen = {group: choices[place] for group, choices in GROUPS.items() if group != "sweep"}
+    config = compose([f"+sweep={sweep}", *(f"{group}={choice}" for group, choice in chosen.items())], [CONF])
+    expected = flat(Config())
+    for group, choice in [*chosen.items(), *content("sweep", sweep).items()]:  # knobs that the sweep sets stay its own
+        knobs = content(group, choice) if isinstance(choice, str) else choice if group in SECTIONS else {}
+        expected |= {f"{group}.{name}": value for name, value in knobs.items()}
+    assert flat(config) == expected
 
 
 def test_mnist_searches_what_it_promises() -> None:

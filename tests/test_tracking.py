@@ -24,6 +24,7 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from lca_sweep.core.errors import UserError
 from lca_sweep.tracking import (
     BestTrial,
     NullTracker,
@@ -616,7 +617,7 @@ def test_refusals_are_one_line(uri: str, says: str, tmp_path: Path, monkeypatch:
         open_tracker(uri, "lca")
     line = str(caught.value)
     assert line.startswith(f"tracking.uri={shown(uri)}: ") and "\n" not in line and "secret" not in line
-    assert caught.value.for_user
+    assert isinstance(caught.value, UserError)
     assert sorted(tmp_path.rglob("*")) == before
 
 

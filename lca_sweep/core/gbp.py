@@ -84,7 +84,8 @@ def _weight_gradient(w: SpikeSlab, t: LayerTrace, g: Tensor, h: Tensor) -> Spike
 
 def gate(g: Tensor, open_where: Tensor) -> Tensor:
     """g where the other is > 0, else 0 (whatever g is there, also NaN), in one pass over memory."""
-    return torch.ops.aten.threshold_backward(g, open_where, 0)
+    gated: Tensor = torch.ops.aten.threshold_backward(g, open_where, 0)
+    return gated
 
 
 def project(w: Tensor, a: Tensor) -> Tensor:

@@ -23,11 +23,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lca_sweep.core.errors import UserError
+
 UBYTE = b"\x00\x00\x08"
 MAX_DIMENSIONS = 3
 
 
-class DataError(ValueError):
+class DataError(UserError):
     """A data set cannot be had as asked; the message is one line for the user."""
 
 

@@ -13,8 +13,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from lca_sweep.core.errors import UserError
 
-class KnobError(ValueError):
+
+class KnobError(UserError):
     """A knob has a value that it cannot take; the message is one line for the user."""
 
 
@@ -35,7 +37,7 @@ class Range:
         if self.choices:
             return "must be one of " + ", ".join(map(str, self.choices))
         bounds = ((">=", self.ge), (">", self.gt), ("<=", self.le), ("<", self.lt))
-        parts = [f"{sign} {bound:g}" for sign, bound in bounds if bound is not None]
+        parts = [f"{sign} {bound}" for sign, bound in bounds if bound is not None]
         return "must be " + " and ".join(parts) if parts else ""
 
     def holds(self, value: Any) -> bool:
@@ -49,7 +51,7 @@ class Range:
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             return True
         return (
-            math.isfinite(value)
+            (isinstance(value, int) or math.isfinite(value))
             and (self.ge is None or value >= self.ge)
             and (self.gt is None or value > self.gt)
             and (self.le is None or value <= self.le)
@@ -110,7 +112,10 @@ def _replace(config: Any, values: Mapping[str, Any], prefix: str) -> Any:
 def nearest(name: str, known: Iterable[str]) -> str:
     """`; did you mean 'trainer.lr'?` for a misspelt name, or nothing if none is near."""
     names = list(known)
-    found = difflib.get_close_matches(name, names, 1) or [n for n in names if n.rpartition(".")[2] == name.rpartition(".")[2]]
+    last = {n: n.rpartition(".")[2] for n in names}
+    found = difflib.get_close_matches(name, names, 1)
+    for word in () if found else difflib.get_close_matches(name.rpartition(".")[2], list(last.values()), 1):
+        found = [n for n in names if last[n] == word]
     return f"; did you mean '{found[0]}'?" if found else ""
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from lca_sweep.core import adam
 from lca_sweep.core.adam import AdamLayer
-from lca_sweep.core.knobs import KnobError, Trainer, TrialKnobs, walk
+from lca_sweep.core.knobs import Init, KnobError, Model, Trainer, TrialKnobs, walk
 from lca_sweep.core.network import Network
 from lca_sweep.core.rng import Purpose, generator
 from lca_sweep.core.spikeslab import SpikeSlab
@@ -41,6 +41,15 @@ class Bucket:
     def real(self, depth: int) -> Tensor:
         """Mask (trials, out, in) of the connections of a layer that are not padding."""
         return self.units[depth + 1].unsqueeze(2) & self.units[depth].unsqueeze(1)
+
+    @staticmethod
+    def of(network: Network, seed: int) -> Bucket:
+        """One finished network, as trials are evaluated; `seed` is the init.seed of its noise."""
+        knobs = TrialKnobs(model=Model(widths=list(network.widths[1:-1])), init=Init(seed=seed))
+        layers = [adam.start(SpikeSlab(*(p.unsqueeze(0) for p in w))) for w in network.layers]
+        fan_in = [w.m.new_full((1, 1, 1), w.m.shape[1]) for w in network.layers]
+        units = [torch.ones(1, n, dtype=torch.bool, device=network.layers[0].m.device) for n in network.widths]
+        return Bucket((Trial(0, knobs),), layers, fan_in, units)
 
 
 @dataclass
@@ -99,9 +108,9 @@ class Pack:
         self.buckets = self._grouped([trial for trial in self.trials if trial.number not in numbers], own)
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """All that training goes on from: tensors by name, and plain JSON."""
+        """All that training goes on from: tensors by name, copies that training on leaves alone, and plain JSON."""
         tensors = {
-            f"{number}.layer{depth}.{role}.{name}": tensor.contiguous()
+            f"{number}.layer{depth}.{role}.{name}": tensor.clone(memory_format=torch.contiguous_format)
             for number, layers in self._own().items()
             for depth, layer in enumerate(layers, start=1)
             for role, part in layer._asdict().items()

@@ -6,13 +6,13 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from lca_sweep.core.data import Splits
+from lca_sweep.core.data import Images, Splits
 from lca_sweep.core.epoch import evaluate, train_epoch
 from lca_sweep.core.halving import KeepAll, Pruner
 from lca_sweep.core.images import load_images, load_training
 from lca_sweep.core.knobs import KnobError
 from lca_sweep.core.network import Network
-from lca_sweep.core.pack import Pack, Trial
+from lca_sweep.core.pack import Bucket, Pack, Trial
 from lca_sweep.core.rng import Purpose
 
 RUNNING, COMPLETE, PRUNED, FAILED = "running", "complete", "pruned", "failed"
@@ -61,6 +61,19 @@ def fit(pack: Pack, data: Splits, pruner: Pruner | None = None) -> Iterator[Epoc
         report = _report(pack, metrics, pruner)
         pack.drop([r.trial for r in report.trials if r.state != RUNNING])
         yield report
+
+
+def score(
+    network: Network, images: Images, scale: float, *, seed: int, epoch: int, purpose: Purpose = Purpose.TEST
+) -> tuple[float, float]:
+    """Cross-entropy and accuracy of the stochastic forward pass of one network.
+
+    With the trial's `init.seed` and its last epoch the noise is that of training: these are the very numbers that `fit`
+    reported (test images; VALIDATION for the others). Only if the trial had pack-mates may rounding make a difference.
+    """
+    bucket = Bucket.of(network, seed)
+    loss, accuracy = evaluate(bucket, load_images(images, scale, bucket.fan_in[0].device), purpose, epoch)
+    return loss[0], accuracy[0]
 
 
 def _report(pack: Pack, metrics: Mapping[int, dict[str, float]], pruner: Pruner) -> EpochReport:

@@ -192,7 +192,7 @@ def _one_value(value: Any, knob: Searched) -> KnobError:
 
 def _refuse_idle(space: Space, config: Config) -> None:
     """A search of knobs that change nothing wastes trials and misleads whoever reads its result."""
-    idle = {}
+    idle: dict[str, str] = {}
     if config.model.widths is not None:
         reason = f"model.widths={config.model.widths} is set (set it to null)"
         idle |= {"model.width": reason, "model.depth": reason}

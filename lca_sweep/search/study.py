@@ -65,6 +65,17 @@ class Study:
         study.sampler = make_sampler(config.search, len(study.get_trials(deepcopy=False)))
         return Study(study, space)
 
+    def claim(self, uid: str) -> None:
+        """Note whose study this is, in a storage that many sweeps may share. Raises KnobError if it is another sweep's."""
+        owner = self._study.user_attrs.get("sweep")
+        if owner is None:
+            self._study.set_user_attr("sweep", uid)
+        elif owner != uid:
+            raise KnobError(
+                f"sweep.name={self._study.study_name}: search.storage holds a study of that name from another folder; "
+                "give another name (sweep.name=...), or go on in the old folder (sweep.dir=...)"
+            )
+
     def rows(self) -> list[Row]:
         """Every trial, by number."""
         return [_row(trial) for trial in self._study.get_trials(deepcopy=False)]
@@ -134,8 +145,21 @@ class Study:
 
 
 def journal(folder: Path) -> BaseStorage:
-    """The default storage: a journal file in the sweep's folder."""
-    return JournalStorage(JournalFileBackend(str(folder / JOURNAL)))
+    """The default storage: a journal file in the sweep's folder, whose lock the caller holds."""
+    file = folder / JOURNAL
+    _mend(file)
+    return JournalStorage(JournalFileBackend(str(file)))
+
+
+def _mend(file: Path) -> None:
+    """Take away what a writer that was killed, or whose disk was full, can leave: its lock, and half a line.
+
+    Optuna would wait half a minute for the lock; and it appends to half a line, after which nothing can be read at all.
+    """
+    file.with_name(f"{file.name}.lock").unlink(missing_ok=True)
+    if file.exists():
+        with open(file, "rb+") as journal:
+            journal.truncate(journal.read().rfind(b"\n") + 1)
 
 
 def database(url: str) -> BaseStorage:

@@ -52,7 +52,7 @@ def connected(cluster: Cluster) -> Iterator[Resources]:
             log_to_driver=False,
         )
     except (ConnectionError, ValueError, RuntimeError) as error:
-        first = str(error).strip().splitlines()[0]
+        first = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise SweepError(f"cluster.address={cluster.address}: no Ray cluster answers there: {first}") from error
     # Ray aborts the driver at SIGTERM without clean-up; as an interrupt it ends in order
     before = signal.signal(signal.SIGTERM, lambda *_: os.kill(os.getpid(), signal.SIGINT))

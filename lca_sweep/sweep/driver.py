@@ -6,6 +6,7 @@ import hashlib
 import json
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 
 from lca_sweep.config import Config, KnobError
 from lca_sweep.core.data import Splits, load
@@ -19,7 +20,7 @@ from lca_sweep.sweep.layout import trial_folder
 from lca_sweep.sweep.ledger import Ledger
 from lca_sweep.sweep.provenance import provenance
 from lca_sweep.sweep.view import View, duration, results_table
-from lca_sweep.tracking import BestTrial, SweepEnd, SweepRecord, Tracker, open_tracker, ui_command
+from lca_sweep.tracking import BestTrial, SweepEnd, SweepRecord, Tracker, TrackingError, open_tracker, ui_command
 
 DONE, NONE_COMPLETE, INTERRUPTED = 0, 1, 130
 
@@ -38,6 +39,7 @@ def run(config: Config, space: Space) -> int:
     try:
         with opened(config, path) as folder:
             study = Study.open(config, name, space, storage or journal(path))
+            study.claim(folder.uid)
             return _Driver(config, data, name, folder, study, tracker).run()
     finally:
         tracker.close()
@@ -60,11 +62,15 @@ class _Driver:
         )
         self.view.begin(self.study.rows())
         ledger = Ledger(self.config, self.study, self.tracker, self.view, self.tags)
-        if ledger.work_left():
-            self.view.say(f"sweep {self.name}: {self.config.sweep.trials} trials on {self.data.name}, in {self.folder.path}")
-            with self.view, connected(self.config.cluster) as resources:
-                ledger.tags |= {"device": resources.device}
-                tune_packs(self.config, self.data, self.folder, ledger, resources)
+        try:
+            if ledger.work_left():
+                self._train(ledger)
+        except KeyboardInterrupt:
+            pass  # while Ray starts or stops; during the training Tune itself takes it
+        except Exception as error:
+            with suppress(TrackingError):  # what went wrong first is what is told
+                self._close("failed", (str(error).strip() or type(error).__name__).splitlines()[0])
+            raise
         interrupted = ledger.work_left() or self.study.counts()["running"] > 0
         self._close("interrupted" if interrupted else "finished")
         self._print(interrupted, time.monotonic() - began)
@@ -72,12 +78,19 @@ class _Driver:
             return INTERRUPTED
         return DONE if self.study.best() else NONE_COMPLETE
 
-    def _close(self, status: str) -> None:
+    def _train(self, ledger: Ledger) -> None:
+        trials = self.config.sweep.trials
+        self.view.say(f"sweep {self.name}: {trials} trials on {self.data.name}, in {self.folder.path}")
+        with self.view, connected(self.config.cluster) as resources:
+            ledger.tags = {**ledger.tags, "device": resources.device}
+            tune_packs(self.config, self.data, self.folder, ledger, resources)
+
+    def _close(self, status: str, message: str = "") -> None:
         for row in self.study.rows():
             if row.state == "running":
                 self.tracker.end_trial(row.number, "interrupted", "")
         best = [self._best(row) for row in self.study.best()]
-        self.tracker.end_sweep(SweepEnd(status, self.study.counts(), best[0] if best else None))
+        self.tracker.end_sweep(SweepEnd(status, self.study.counts(), best[0] if best else None, message))
 
     def _best(self, row: Row) -> BestTrial:
         folder = trial_folder(self.folder.path, row.number)

@@ -1,7 +1,7 @@
 """What can be wrong with a sweep, said to the user."""
 
+from lca_sweep.core.errors import UserError
 
-class SweepError(ValueError):
+
+class SweepError(UserError):
     """One to a few lines for the user; no traceback."""
-
-    for_user = True

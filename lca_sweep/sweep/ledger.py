@@ -24,18 +24,26 @@ class Issue:
 
 
 class Ledger:
-    """Issues packs and books their reports. The order for each report is: MLflow (queued), then the study."""
+    """Issues packs and books their reports.
+
+    MLflow has the whole of a trial before the study is told its end: what the study has closed is not booked again, so
+    that whatever a driver that dies still had in its queue would be lost.
+    """
 
     def __init__(self, config: Config, study: Study, tracker: Tracker, view: View, tags: Mapping[str, str]) -> None:
         self.config, self.study, self.tracker, self.view, self.tags = config, study, tracker, view, tags
-        packs = group_by_pack(study.rows())
+        rows = study.rows()
+        packs = group_by_pack(rows)
         self.orphans = [pack for pack, rows in packs.items() if any(row.state == "running" for row in rows)]
         self.issued = sum(len(rows) for rows in packs.values())
         self.next_pack = max(packs, default=-1) + 1
+        # what was begun is finished, also if fewer trials are asked for now
+        begun = self.issued + sum(row.pack is None and row.state == "running" for row in rows)
+        self.total = max(config.sweep.trials, begun)
 
     def work_left(self) -> bool:
         """Whether any pack is still to be issued."""
-        return bool(self.orphans) or self.issued < self.config.sweep.trials
+        return bool(self.orphans) or self.issued < self.total
 
     def issue(self) -> Issue | None:
         """The next pack: one that a dead driver left unfinished, or one of new trials; None when the sweep has all it asked for."""
@@ -43,9 +51,9 @@ class Ledger:
             pack = self.orphans.pop(0)
             # all trials of the pack, also those that ended: without a checkpoint its halving must see them again
             rows = group_by_pack(self.study.rows())[pack]
-        elif self.issued < self.config.sweep.trials:
+        elif self.issued < self.total:
             pack, self.next_pack = self.next_pack, self.next_pack + 1
-            size = min(self.config.pack.size, self.config.sweep.trials - self.issued)
+            size = min(self.config.pack.size, self.total - self.issued)
             rows = self.study.ask(size, pack)
             self.issued += len(rows)
         else:
@@ -59,28 +67,36 @@ class Ledger:
     def book(self, pack: int, reports: Sequence[Mapping[str, Any]]) -> None:
         """Reports of a pack, old ones among them or not."""
         for report in reports:
-            for trial in report["trials"]:
-                self._book_trial(report["epoch"], trial)
-            self.view.pack_reported(pack, report)
+            fresh = [trial for trial in report["trials"] if self.study.is_open(trial["trial"])]
+            for trial in fresh:
+                self._book_epoch(report["epoch"], trial)
+            self._book_ends([trial for trial in fresh if trial["state"] != "running"])
+            if fresh:  # else the pack is through, and the view has closed it
+                self.view.pack_reported(pack, report)
 
     def pack_failed(self, pack: int, reason: str) -> None:
         """A pack's process died too often, or its code raised: its live trials have failed."""
         live = [row.number for row in group_by_pack(self.study.rows())[pack] if row.state == "running"]
         for number in live:
             self.tracker.end_trial(number, "failed", reason)
+        self.tracker.flush()
+        for number in live:
             self.study.finish(number, "failed", 0.0, reason)
-        self.view.pack_failed(pack, live, reason)
+        if live:
+            self.view.pack_failed(pack, live, reason)
 
-    def _book_trial(self, epoch: int, trial: Mapping[str, Any]) -> None:
-        number, state, value = trial["trial"], trial["state"], trial["metrics"][OBJECTIVE]
-        if not self.study.is_open(number):
+    def _book_epoch(self, epoch: int, trial: Mapping[str, Any]) -> None:
+        self.tracker.log(trial["trial"], epoch, trial["metrics"])
+        self.study.report(trial["trial"], epoch, trial["metrics"][OBJECTIVE])
+
+    def _book_ends(self, trials: Sequence[Mapping[str, Any]]) -> None:
+        if not trials:
             return
-        self.tracker.log(number, epoch, trial["metrics"])
-        if state != "running":
-            self.tracker.end_trial(number, state, trial["reason"])
-        self.study.report(number, epoch, value)
-        if state != "running":
-            self.study.finish(number, state, value, trial["reason"])
+        for trial in trials:
+            self.tracker.end_trial(trial["trial"], trial["state"], trial["reason"])
+        self.tracker.flush()  # what cannot be written now is told at the end of the sweep
+        for trial in trials:
+            self.study.finish(trial["trial"], trial["state"], trial["metrics"][OBJECTIVE], trial["reason"])
 
     def _knobs(self, row: Row) -> dict[str, Any]:
         return flat(knobs(self.config, row.params))

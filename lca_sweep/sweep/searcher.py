@@ -29,7 +29,8 @@ class PackSearcher(_Light, Searcher):
         """Nothing to set: the space is the ledger's."""
         return True
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]  # FINISHED is a str
+        """A pack as the config of a Tune trial."""
         issue = self.ledger.issue()
         if issue is None:
             return Searcher.FINISHED

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.metadata
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -89,11 +89,11 @@ class PackTrainable(tune.Trainable):
         self.begin(new_config)
         return True
 
-    def save_checkpoint(self, checkpoint_dir: str) -> Mapping[str, Any]:
+    def save_checkpoint(self, checkpoint_dir: str) -> dict[str, Any]:
         """Nothing: the pack's own checkpoint is in the sweep's folder."""
         return {}
 
-    def load_checkpoint(self, checkpoint: Mapping[str, Any] | None) -> None:
+    def load_checkpoint(self, checkpoint: dict[str, Any] | None) -> None:
         """Nothing, for the same reason."""
 
 

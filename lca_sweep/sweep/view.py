@@ -45,7 +45,7 @@ class View:
 
     name: str
     config: Config
-    console: Console = field(default_factory=Console)
+    console: Console = field(default_factory=lambda: wide_console())
     counts: Counter[str] = field(default_factory=Counter)
     packs: dict[int, PackLine] = field(default_factory=dict)
     best: Best = field(default_factory=Best)
@@ -162,7 +162,20 @@ class View:
 
     def _event(self, line: str) -> None:
         if not self._live:
-            self.say(f"[{duration(time.monotonic() - self._since):>6}] {line}")
+            self.say(f"[{clock(time.monotonic() - self._since)}] {line}")
+
+
+def wide_console() -> Console:
+    """Standard output; lines that go to a file or a pipe are not folded."""
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=200)
+
+
+def clock(seconds: float) -> str:
+    """Elapsed time as `  0:05` or `1:02:03`."""
+    minutes, second = divmod(round(seconds), 60)
+    hours, minute = divmod(minutes, 60)
+    return f"{hours}:{minute:02d}:{second:02d}" if hours else f"{minute:3d}:{second:02d}"
 
 
 def params_line(params: Mapping[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 import urllib.error
 import urllib.request
 
@@ -66,6 +67,9 @@ def _reach_server(uri: str) -> None:
         urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=SECONDS).close()
     except urllib.error.HTTPError as error:
         error.close()
+    except urllib.error.URLError as error:
+        if not isinstance(error.reason, ssl.SSLError):  # MLflow may have been told the certificate
+            raise
 
 
 def _reach_database(uri: str) -> None:
@@ -82,6 +86,8 @@ def _reach_database(uri: str) -> None:
 def _reason(error: Exception) -> str:
     if isinstance(error, urllib.error.URLError):
         return f"no answer ({error.reason})"
+    if isinstance(error, ConnectionError):  # accepted and then dropped: a server that is going down
+        return f"no answer ({error})"
     if isinstance(error, TimeoutError):
         return f"no answer within {SECONDS} s"
     return first_line(error)

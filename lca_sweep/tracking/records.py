@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lca_sweep.core.errors import UserError
 
-class TrackingError(ValueError):
+
+class TrackingError(UserError):
     """The runs cannot be recorded; the message is one line for the user."""
-
-    for_user = True
 
 
 @dataclass(frozen=True)

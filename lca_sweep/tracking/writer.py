@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 METRICS_A_CALL = 1000  # MLflow's limit for log_batch
 DELAYS = (0.2, 0.5, 1.0, 2.0, 4.0)  # seconds between attempts
-REST = (0.5, 10.0)  # seconds between rounds of writing, at least and at most
+REST = (0.5, 5.0)  # seconds between rounds of writing, at least and at most
 DUTY = 20  # a round is followed by a rest of so many times its length: writing costs a core at most 5 %
 
 

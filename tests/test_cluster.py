@@ -1,0 +1,81 @@
+"""How the machine is shared out, and how much training a pack is."""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from lca_sweep.config import Cluster, Pruner
+from lca_sweep.core.data import load
+from lca_sweep.core.halving import Halving
+from lca_sweep.core.knobs import Init, Model, Trainer, TrialKnobs
+from lca_sweep.core.pack import Pack, Trial
+from lca_sweep.core.train import fit
+from lca_sweep.sweep.cluster import resources
+from lca_sweep.sweep.cost import make_pruner, pack_cost
+from lca_sweep.sweep.errors import SweepError
+
+shares = st.one_of(st.none(), st.just(0.0), st.integers(1, 8).map(lambda n: 1 / n), st.integers(1, 4).map(float))
+pruners = st.builds(
+    Pruner, name=st.sampled_from(["none", "halving"]), eta=st.integers(2, 4), min_epochs=st.integers(1, 6)
+)
+
+
+@given(st.integers(1, 64), st.integers(0, 8), st.integers(1, 64), shares, st.one_of(st.none(), st.integers(1, 20)))
+def test_what_packs_get_is_there_and_nothing_lies_idle(
+    cpus: int, gpus: int, cpus_per_pack: int, gpus_per_pack: float | None, packs: int | None
+) -> None:
+    assume(cpus_per_pack <= cpus and (gpus_per_pack or 0) <= gpus)
+    cluster = Cluster(packs=packs, cpus_per_pack=cpus_per_pack, gpus_per_pack=gpus_per_pack)
+    found = resources(cluster, {"CPU": float(cpus), **({"GPU": float(gpus)} if gpus else {}), "memory": 1e9})
+    assert found.cpus == cpus_per_pack
+    assert found.gpus == (min(gpus, 1) if gpus_per_pack is None else gpus_per_pack)
+    assert found.device == ("cuda" if found.gpus else "cpu")
+    assert found.packs >= 1
+    assert found.packs * found.cpus <= cpus and found.packs * found.gpus <= gpus + 1e-9
+    one_more = found.packs + 1
+    assert found.packs == packs or one_more * found.cpus > cpus or one_more * found.gpus > gpus + 1e-9
+
+
+@pytest.mark.parametrize(
+    ("cluster", "message"),
+    [
+        (Cluster(cpus_per_pack=3), "cluster.cpus_per_pack=3: the cluster has 2 CPUs; must be <= 2"),
+        (Cluster(gpus_per_pack=1), "cluster.gpus_per_pack=1: the cluster has 0 GPUs; must be <= 0"),
+        (Cluster(gpus_per_pack=0.5), "cluster.gpus_per_pack=0.5: the cluster has 0 GPUs; must be <= 0"),
+    ],
+)
+def test_what_is_not_there_is_refused(cluster: Cluster, message: str) -> None:
+    with pytest.raises(SweepError) as caught:
+        resources(cluster, {"CPU": 2.0})
+    assert str(caught.value) == message
+
+
+@given(st.integers(1, 40), pruners, st.integers(1, 40), st.randoms(use_true_random=False))
+def test_cost_is_what_halving_leaves(size: int, pruner: Pruner, epochs: int, chance: random.Random) -> None:
+    """Whatever the trials' scores are, so many of them train at each epoch."""
+    live, cost = set(range(size)), 0
+    for epoch in range(1, epochs + 1):
+        cost += len(live)
+        live -= set(make_pruner(pruner).leavers(epoch, {trial: chance.random() for trial in live}))
+        assert live, "the best one always stays"
+    assert pack_cost(size, pruner, epochs) == cost
+    assert pack_cost(size, pruner, 0) == 0
+
+
+def test_cost_is_that_of_a_real_pack() -> None:
+    data = load("digits")
+    small = dataclasses.replace(data.train, x=data.train.x[:100], y=data.train.y[:100])
+    knobs = [
+        TrialKnobs(model=Model(width=3), init=Init(seed=seed), trainer=Trainer(epochs=5, batch_size=50))
+        for seed in range(7)
+    ]
+    pack = Pack.start([Trial(number, one) for number, one in enumerate(knobs)], data.inputs, data.classes)
+    reports = list(fit(pack, dataclasses.replace(data, train=small), Halving(2, 1)))
+    pruner = Pruner("halving", eta=2, min_epochs=1)
+    for epoch in range(1, 6):
+        assert pack_cost(7, pruner, epoch) == sum(len(report.trials) for report in reports[:epoch])

@@ -1,0 +1,314 @@
+"""Every event reaches the books once, however often it is delivered and whenever the driver dies."""
+
+from __future__ import annotations
+
+import io
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import optuna
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from optuna.distributions import FloatDistribution
+from optuna.storages import BaseStorage, InMemoryStorage
+from rich.console import Console
+
+from lca_sweep.config import Config, Pack, Search, Sweep
+from lca_sweep.core.knobs import Trainer
+from lca_sweep.core.train import OBJECTIVE
+from lca_sweep.search.space import Space
+from lca_sweep.search.study import Row, Study
+from lca_sweep.sweep.ledger import Issue, Ledger
+from lca_sweep.sweep.view import View
+from lca_sweep.tracking import NullTracker, TrialRecord
+
+EPOCHS, TRIALS, SIZE = 3, 5, 2
+SPACE: Space = {"trainer.lr": FloatDistribution(0.01, 0.3, log=True)}
+ENDS = [(EPOCHS, "complete"), (1, "pruned"), (2, "pruned"), (1, "failed"), (3, "failed")]
+
+
+class Died(Exception):
+    """The driver is gone."""
+
+
+@dataclass
+class Life:
+    """Calls until the driver dies; None: it lives."""
+
+    left: int | None = None
+
+    def tick(self) -> None:
+        if self.left is not None:
+            self.left -= 1
+            if self.left < 0:
+                raise Died
+
+
+@dataclass
+class Written:
+    """What has reached MLflow, and survives."""
+
+    metrics: dict[int, list[tuple[int, Mapping[str, float]]]] = field(default_factory=dict)
+    states: dict[int, str] = field(default_factory=dict)
+    knobs: dict[int, Mapping[str, Any]] = field(default_factory=dict)
+
+
+class QueueTracker(NullTracker):
+    """Tracker's contract: what is told waits in a queue that dies with the driver, and epochs ascend."""
+
+    def __init__(self, written: Written, life: Life) -> None:
+        self.written, self.life = written, life
+        self.queue: list[tuple[int, str, tuple[int, Mapping[str, float]] | None]] = []
+        self.steps = {number: points[-1][0] for number, points in written.metrics.items()}
+        self.started = set(written.knobs)
+
+    def start_trials(self, trials: Sequence[TrialRecord]) -> list[str]:
+        for trial in trials:
+            self.life.tick()
+            assert self.written.knobs.setdefault(trial.number, trial.knobs) == trial.knobs, "knobs never change"
+            self.queue.append((trial.number, "running", None))
+            self.started.add(trial.number)
+        return [str(trial.number) for trial in trials]
+
+    def log(self, number: int, epoch: int, metrics: Mapping[str, float]) -> None:
+        self.life.tick()
+        assert number in self.started
+        if epoch > self.steps.get(number, 0):
+            self.steps[number] = epoch
+            self.queue.append((number, "", (epoch, metrics)))
+
+    def end_trial(self, number: int, state: str, reason: str = "") -> None:
+        self.life.tick()
+        self.queue.append((number, state, None))
+
+    def flush(self) -> bool:
+        while self.queue:
+            self.life.tick()  # some of it may be written
+            number, state, point = self.queue.pop(0)
+            if point:
+                self.written.metrics.setdefault(number, []).append(point)
+            else:
+                self.written.states[number] = state
+        return True
+
+
+class MortalStudy(Study):
+    """Its driver may die before and after each write."""
+
+    life = Life()
+
+    def ask(self, size: int, pack: int) -> list[Row]:
+        self.life.tick()
+        rows = super().ask(size, pack)
+        self.life.tick()
+        return rows
+
+    def report(self, number: int, epoch: int, value: float) -> None:
+        self.life.tick()
+        super().report(number, epoch, value)
+        self.life.tick()
+
+    def finish(self, number: int, state: str, value: float, reason: str = "") -> None:
+        self.life.tick()
+        super().finish(number, state, value, reason)
+        self.life.tick()
+
+
+class NoView:
+    """Looks away."""
+
+    def pack_started(self, pack: int, rows: Sequence[Row]) -> None: ...
+
+    def pack_reported(self, pack: int, report: Mapping[str, Any]) -> None: ...
+
+    def pack_failed(self, pack: int, numbers: Sequence[int], reason: str) -> None: ...
+
+
+def config(trials: int = TRIALS, size: int = SIZE) -> Config:
+    return Config(
+        pack=Pack(size=size),
+        trainer=Trainer(epochs=EPOCHS),
+        search=Search(sampler="random"),
+        sweep=Sweep(name="s", trials=trials),
+    )
+
+
+def new_ledger(
+    storage: BaseStorage, written: Written, life: Life | None = None, wanted: Config | None = None
+) -> Ledger:
+    wanted = wanted or config()
+    study = Study.open(wanted, "s", SPACE, storage)
+    mortal = MortalStudy(study._study, SPACE)
+    mortal.life = life or Life()
+    return Ledger(wanted, mortal, QueueTracker(written, mortal.life), NoView(), {"device": "cpu"})  # type: ignore[arg-type]
+
+
+def metrics(number: int, epoch: int) -> dict[str, float]:
+    return {OBJECTIVE: number / 10 + epoch / 100, "train/loss": 1 / epoch}
+
+
+def history(trials: Sequence[int], ends: Sequence[tuple[int, str]]) -> list[dict[str, Any]]:
+    """The reports of a pack, the same whenever it is trained."""
+    reports = []
+    for epoch in range(1, EPOCHS + 1):
+        live = [number for number in trials if ends[number][0] >= epoch]
+        states = {number: ends[number][1] if ends[number][0] == epoch else "running" for number in live}
+        entries = [
+            {
+                "trial": number,
+                "state": states[number],
+                "metrics": metrics(number, epoch),
+                "reason": "loss is nan" if states[number] == "failed" else "",
+            }
+            for number in live
+        ]
+        if entries:
+            reports.append({"epoch": epoch, "trials": entries})
+    return reports
+
+
+def issued(ledger: Ledger) -> list[Issue]:
+    packs = []
+    while issue := ledger.issue():
+        packs.append(issue)
+    return packs
+
+
+def drive(ledger: Ledger, ends: Sequence[tuple[int, str]], order: Sequence[tuple[int, int]]) -> None:
+    """Deliver the reports of all packs: `order` has (which pack, how much of it from the beginning); then all of it."""
+    packs = issued(ledger)
+    for which, upto in [*order, *((n, EPOCHS) for n in range(len(packs)))] if packs else []:
+        issue = packs[which % len(packs)]
+        ledger.book(issue.pack, history(list(issue.trials), ends)[:upto])
+
+
+def check_books(storage: BaseStorage, written: Written, ends: Sequence[tuple[int, str]]) -> None:
+    rows = Study.open(config(), "s", SPACE, storage).rows()
+    assert [row.state for row in rows] == [state for _, state in ends]
+    assert written.states == {number: state for number, (_, state) in enumerate(ends)}
+    for row, (last, state) in zip(rows, ends, strict=True):
+        assert dict(row.values) == {epoch: metrics(row.number, epoch)[OBJECTIVE] for epoch in range(1, last + 1)}
+        assert row.value == (row.values[last] if state == "complete" else None)
+        assert row.reason == ("loss is nan" if state == "failed" else "")
+        assert written.metrics[row.number] == [(epoch, metrics(row.number, epoch)) for epoch in range(1, last + 1)]
+        assert written.knobs[row.number]["trainer.lr"] == row.params["trainer.lr"]
+
+
+all_ends = st.lists(st.sampled_from(ENDS), min_size=TRIALS, max_size=TRIALS)
+orders = st.lists(st.tuples(st.integers(0, 2), st.integers(0, EPOCHS)), max_size=8)
+
+
+@given(all_ends, orders)
+def test_deliveries_may_be_repeated_and_interleaved(ends: list[tuple[int, str]], order: list[tuple[int, int]]) -> None:
+    storage, written = InMemoryStorage(), Written()
+    ledger = new_ledger(storage, written)
+    drive(ledger, ends, order)
+    ledger.tracker.flush()
+    check_books(storage, written, ends)
+    assert not ledger.work_left()
+
+
+@given(all_ends, orders, st.lists(st.integers(0, 60), min_size=1, max_size=4))
+def test_the_driver_may_die_at_any_call(
+    ends: list[tuple[int, str]], order: list[tuple[int, int]], deaths: list[int]
+) -> None:
+    """The next one has what the study and MLflow keep, and the reports that workers keep with their checkpoints."""
+    storage, written = InMemoryStorage(), Written()
+    for death in [*deaths, None]:
+        try:
+            ledger = new_ledger(storage, written, Life(death))
+            drive(ledger, ends, order)
+            ledger.tracker.flush()
+        except Died:
+            continue
+    check_books(storage, written, ends)
+
+
+@given(all_ends)
+def test_mlflow_has_all_of_a_trial_that_the_study_has_closed(ends: list[tuple[int, str]]) -> None:
+    """Nobody repeats a closed trial's reports, so they must not lie in a queue that dies with the driver."""
+    storage, written = InMemoryStorage(), Written()
+    drive(new_ledger(storage, written), ends, [])  # and no flush at the end
+    check_books(storage, written, ends)
+
+
+@given(all_ends, orders)
+def test_the_view_bears_repetition_too(ends: list[tuple[int, str]], order: list[tuple[int, int]]) -> None:
+    """An exception in it would end the whole sweep."""
+    view = View("s", config(), Console(file=io.StringIO()))
+    ledger = new_ledger(InMemoryStorage(), Written())
+    ledger.view = view
+    with view:
+        drive(ledger, ends, [*order, (0, EPOCHS), (1, EPOCHS), (2, EPOCHS), *order])
+        ledger.pack_failed(0, "its process died after its last report")
+    assert view.counts == Counter(state for _, state in ends)
+    assert not view.packs
+
+
+def test_packs_are_as_large_as_asked_for() -> None:
+    packs = issued(new_ledger(InMemoryStorage(), Written()))
+    assert [(issue.pack, list(issue.trials)) for issue in packs] == [(0, [0, 1]), (1, [2, 3]), (2, [4])]
+    assert {knobs["trainer.epochs"] for issue in packs for knobs in issue.trials.values()} == {EPOCHS}
+
+
+def test_unfinished_packs_come_first_and_whole() -> None:
+    storage, written = InMemoryStorage(), Written()
+    first = new_ledger(storage, written)
+    assert first.issue() and first.issue()
+    ends = [(1, "pruned"), (EPOCHS, "complete"), *[(EPOCHS, "complete")] * 3]
+    first.book(0, history([0, 1], ends)[:1])  # trial 0 is over, trial 1 is not
+    second = new_ledger(storage, written)
+    assert second.work_left()
+    assert [(issue.pack, list(issue.trials)) for issue in issued(second)] == [(0, [0, 1]), (1, [2, 3]), (2, [4])]
+    assert "running" not in {state for number, state in written.states.items() if number == 0}
+
+
+def test_an_extension_issues_only_new_trials() -> None:
+    storage, written = InMemoryStorage(), Written()
+    ends = [(EPOCHS, "complete")] * 9
+    drive(new_ledger(storage, written), ends, [])
+    ledger = new_ledger(storage, written, wanted=config(trials=TRIALS + 3))
+    assert [(issue.pack, list(issue.trials)) for issue in issued(ledger)] == [(3, [5, 6]), (4, [7])]
+
+
+def test_a_finished_sweep_has_no_work_left() -> None:
+    storage, written = InMemoryStorage(), Written()
+    drive(new_ledger(storage, written), [(EPOCHS, "complete")] * TRIALS, [])
+    for trials in (1, TRIALS):
+        ledger = new_ledger(storage, written, wanted=config(trials=trials))
+        assert not ledger.work_left() and ledger.issue() is None
+
+
+@pytest.mark.parametrize("trials", [1, TRIALS])
+def test_trials_that_no_pack_took_are_trained(trials: int) -> None:
+    """Their driver died between two writes; they are trained also where fewer trials are asked for now."""
+    storage, written = InMemoryStorage(), Written()
+    Study.open(config(), "s", SPACE, storage)
+    raw = optuna.load_study(study_name="s", storage=storage)
+    raw.ask()
+    raw.ask()
+    ledger = new_ledger(storage, written, wanted=config(trials=trials))
+    assert ledger.work_left()
+    numbers = [number for issue in issued(ledger) for number in issue.trials]
+    assert numbers == list(range(max(2, trials)))
+    assert not ledger.work_left()
+
+
+def test_a_pack_that_fails_takes_only_its_live_trials() -> None:
+    storage, written = InMemoryStorage(), Written()
+    ledger = new_ledger(storage, written)
+    packs = issued(ledger)
+    ends = [(1, "pruned"), (EPOCHS, "complete"), *[(EPOCHS, "complete")] * 3]
+    ledger.book(0, history([0, 1], ends)[:1])
+    for _ in range(2):
+        ledger.pack_failed(0, "out of memory")
+    for issue in packs[1:]:
+        ledger.book(issue.pack, history(list(issue.trials), ends))
+    rows = ledger.study.rows()
+    assert [row.state for row in rows] == ["pruned", "failed", "complete", "complete", "complete"]
+    assert [row.reason for row in rows[:2]] == ["", "out of memory"]
+    assert written.states == {0: "pruned", 1: "failed", 2: "complete", 3: "complete", 4: "complete"}
+    assert not new_ledger(storage, written).work_left()

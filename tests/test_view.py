@@ -1,0 +1,255 @@
+"""What a person sees: true, short, and never in the way."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.cells import cell_len
+from rich.console import Console
+
+from lca_sweep.config import Config, Pack, Pruner, Sweep
+from lca_sweep.core.knobs import Trainer
+from lca_sweep.core.train import OBJECTIVE
+from lca_sweep.search.study import Row
+from lca_sweep.sweep.view import View, duration, number, params_line, results_table
+
+PARAMS = {"trainer.lr": 0.0123456, "model.width": 120, "search.word": "tpe"}
+
+
+class Clock:
+    """Time that passes when one says so."""
+
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[Clock]:
+    clock = Clock()
+    monkeypatch.setattr("lca_sweep.sweep.view.time.monotonic", clock)
+    yield clock
+
+
+def view(terminal: bool = False, width: int = 200, trials: int = 8, epochs: int = 4, pruner: str = "none") -> View:
+    config = Config(
+        sweep=Sweep(name="s", trials=trials),
+        pack=Pack(size=4),
+        trainer=Trainer(epochs=epochs),
+        pruner=Pruner(pruner, 2, 1),
+    )
+    console = Console(file=io.StringIO(), width=width, force_terminal=terminal, highlight=False, color_system=None)
+    return View("s", config, console)
+
+
+def text(one: View) -> str:
+    assert isinstance(one.console.file, io.StringIO)
+    return one.console.file.getvalue()
+
+
+def row(number: int, state: str = "running", value: float | None = None) -> Row:
+    return Row(number, state, PARAMS, {4: value} if value is not None else {}, value, number // 4, "")
+
+
+def report(epoch: int, states: Mapping[int, str], reason: str = "") -> dict[str, Any]:
+    trials = [
+        {
+            "trial": n,
+            "state": state,
+            "metrics": {OBJECTIVE: n / 100 + epoch / 10},
+            "reason": reason if state == "failed" else "",
+        }
+        for n, state in states.items()
+    ]
+    return {"epoch": epoch, "trials": trials}
+
+
+def drawn(one: View, width: int) -> list[str]:
+    console = Console(file=io.StringIO(), width=width, highlight=False, color_system=None)
+    console.print(one.render())
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue().splitlines()
+
+
+def test_lines_where_there_is_no_terminal(clock: Clock) -> None:
+    one = view()
+    with one:
+        one.begin([])
+        one.pack_started(0, [row(n) for n in range(4)])
+        clock.now += 65
+        one.pack_reported(
+            0, report(1, {0: "pruned", 1: "failed", 2: "running", 3: "running"}, "val/loss is nan at epoch 1")
+        )
+        one.pack_reported(0, report(2, {2: "running", 3: "running"}))
+        one.pack_reported(0, report(4, {2: "complete", 3: "complete"}))
+    lines = [re.sub(r"^\[ *([\d:]+)\] ", r"\1 ", line) for line in text(one).splitlines()]
+    assert lines == [
+        "0:00 pack 0 starts: trials 0 to 3",
+        f"1:05 trial 0 pruned at epoch 1: {OBJECTIVE} 0.1000",
+        "1:05 trial 1 failed at epoch 1: val/loss is nan at epoch 1",
+        f"1:05 trial 2 complete at epoch 4: {OBJECTIVE} 0.4200",
+        f"1:05 trial 3 complete at epoch 4: {OBJECTIVE} 0.4300",
+    ]
+    assert "\x1b" not in text(one)
+
+
+def test_lines_are_not_folded_nor_read_as_markup() -> None:
+    one = view(width=40)
+    with one:
+        one.say("[bold]x[/bold] " + "word " * 30)
+    assert text(one) == "[bold]x[/bold] " + "word " * 30 + "\n"
+
+
+def test_a_report_told_again_is_said_and_counted_once(clock: Clock) -> None:
+    """A pack that goes on after its process died repeats its reports."""
+    one = view()
+    with one:
+        one.pack_started(0, [row(n) for n in range(4)])
+        for _ in range(3):
+            one.pack_reported(0, report(1, {0: "pruned", 1: "running", 2: "running", 3: "running"}))
+    assert text(one).count("trial 0 pruned") == 1
+    assert one.headline().startswith("s: 1 of 8 trials (1 pruned)")
+
+
+def test_what_the_study_held_before_counts(clock: Clock) -> None:
+    one = view()
+    one.begin([row(0, "complete", 0.5), row(1, "complete", 0.75), row(2, "pruned"), row(3, "failed"), row(4)])
+    with one:
+        assert one.headline().startswith("s: 4 of 8 trials (2 complete, 1 pruned, 1 failed)")
+        assert one.best_line() == "best: 0.7500, trial 1 at epoch 4  trainer.lr=0.0123 model.width=120 search.word=tpe"
+
+
+def test_the_best_of_none() -> None:
+    assert view().best_line() == "best: none yet"
+
+
+@pytest.mark.parametrize("width", [40, 80, 200])
+def test_the_table_fits(clock: Clock, width: int) -> None:
+    one = view()
+    with one:
+        for pack in range(2):
+            one.pack_started(pack, [row(n) for n in range(4 * pack, 4 * pack + 4)])
+        clock.now += 30
+        one.pack_reported(0, report(1, {0: "pruned", 1: "running", 2: "running", 3: "running"}))
+        lines = drawn(one, width)
+    assert max(map(cell_len, lines)) <= width
+    assert lines[0].startswith("s: 1 of 8 trials (1 pruned)")
+    cells = [line.split() for line in lines]
+    assert ["pack", "epoch", "trials", OBJECTIVE] in cells
+    assert ["0", "1/4", "3/4", "0.1300"] in cells
+    assert ["1", "0/4", "4/4", "starting"] in cells
+    assert any(line.startswith("best: 0.1300, trial 3 at epoch 1") for line in lines)
+
+
+def test_a_live_table_in_a_terminal(clock: Clock) -> None:
+    one = view(terminal=True, width=80)
+    with one:
+        one.pack_started(0, [row(0)])
+        one.say("a line that stays")
+    assert "a line that stays" in text(one) and "starting" in text(one)
+    assert "pack 0 starts" not in text(one)
+
+
+def test_a_pack_that_failed_leaves_the_table(clock: Clock) -> None:
+    one = view()
+    with one:
+        one.pack_started(0, [row(n) for n in range(4)])
+        one.pack_failed(0, [0, 1, 2, 3], "out of memory")
+        assert "pack 0 failed: out of memory" in text(one)
+        assert one.headline().startswith("s: 4 of 8 trials (4 failed)") and not one.packs
+
+
+def seconds_left(headline: str) -> float | None:
+    found = re.search(r"about (?:(\d+) h )?(?:(\d+) min ?)?(?:(\d+) s)? left", headline)
+    return (
+        sum(int(part or 0) * unit for part, unit in zip(found.groups(), (3600, 60, 1), strict=True)) if found else None
+    )
+
+
+@given(st.sampled_from(["none", "halving"]), st.integers(1, 12), st.lists(st.floats(0, 1e5), min_size=12, max_size=12))
+def test_the_time_left_is_never_negative_and_ends_with_nothing(
+    pruner: str, trials: int, pauses: Sequence[float]
+) -> None:
+    with pytest.MonkeyPatch.context() as patched:
+        clock = Clock()
+        patched.setattr("lca_sweep.sweep.view.time.monotonic", clock)
+        one = view(trials=trials, pruner=pruner)
+        with one:
+            assert "left" not in one.headline()
+            left: list[float] = []
+            for pack, start in enumerate(range(0, trials, 4)):
+                live = list(range(start, min(start + 4, trials)))
+                one.pack_started(pack, [row(n) for n in live])
+                for epoch in range(1, 5):
+                    clock.now += pauses[(pack * 4 + epoch - 1) % len(pauses)]
+                    stay = len(live) if pruner == "none" or epoch not in (1, 2) else -(-len(live) // 2)
+                    states = {n: "running" if i < stay else "pruned" for i, n in enumerate(live)}
+                    one.pack_reported(pack, report(epoch, dict.fromkeys(live, "complete") if epoch == 4 else states))
+                    live = live[:stay]
+                    found = one._eta()
+                    assert found is not None and found >= 0
+                    left.append(found)
+            assert left[-1] == pytest.approx(0, abs=1e-6)
+            assert seconds_left(one.headline()) in (0, None)
+
+
+def test_the_time_left_is_in_proportion(clock: Clock) -> None:
+    """A quarter of the one pack took 10 s, and there is another one."""
+    one = view()
+    with one:
+        one.pack_started(0, [row(n) for n in range(4)])
+        clock.now += 10
+        one.pack_reported(0, report(1, dict.fromkeys(range(4), "running")))
+        assert seconds_left(one.headline()) == 70
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(0, "0 s"), (59.4, "59 s"), (59.6, "1 min 0 s"), (200, "3 min 20 s"), (3599.7, "1 h 0 min"), (7500, "2 h 5 min")],
+)
+def test_durations(seconds: float, words: str) -> None:
+    assert duration(seconds) == words
+
+
+@given(st.floats(0, 1e6))
+def test_durations_lose_less_than_a_minute(seconds: float) -> None:
+    parts = dict(
+        re.findall(r"(\d+) (h|min|s)", duration(seconds))[::-1]
+        and [(unit, int(value)) for value, unit in re.findall(r"(\d+) (h|min|s)", duration(seconds))]
+    )
+    back = parts.get("h", 0) * 3600 + parts.get("min", 0) * 60 + parts.get("s", 0)
+    assert back <= round(seconds) < back + (60 if "h" in parts else 1)
+
+
+def test_knobs_on_a_line() -> None:
+    assert params_line(PARAMS) == "trainer.lr=0.0123 model.width=120 search.word=tpe"
+    assert params_line({}) == ""
+    assert [number(value) for value in (0.1, 1e-7, 123456.0, 3, True, "x")] == [
+        "0.1",
+        "1e-07",
+        "1.23e+05",
+        "3",
+        "True",
+        "x",
+    ]
+
+
+@pytest.mark.parametrize("width", [80, 200])
+def test_the_results_fit(width: int) -> None:
+    extra = {1: {"test/accuracy": 0.9, "weights/vip_fraction": 0.25, "weights/uip_fraction": 0.5}}
+    console = Console(file=io.StringIO(), width=width, highlight=False, color_system=None)
+    console.print(results_table([row(1, "complete", 0.75), row(0, "complete", 0.5)], extra))
+    assert isinstance(console.file, io.StringIO)
+    lines = console.file.getvalue().splitlines()
+    assert max(map(cell_len, lines)) <= width
+    assert lines[0].split() == ["trial", OBJECTIVE, "test/accuracy", "vip", "uip", "knobs"]
+    assert lines[1].split()[:6] == ["1", "0.7500", "0.9000", "0.2500", "0.5000", "trainer.lr=0.0123"]
+    others = next(line for line in lines[2:] if line.split()[0] == "0")
+    assert others.split()[:6] == ["0", "0.5000", "-", "-", "-", "trainer.lr=0.0123"]
