@@ -1,4 +1,4 @@
-"""One way to measure: contenders take turns in one process, medians are compared, and a Markdown table says the ratios."""
+"""One way to measure: contenders take turns in one process, and a Markdown table has their medians and ratios."""
 
 from __future__ import annotations
 

@@ -1,26 +1,27 @@
-"""Training epochs against their floor (the same matrix products alone) and against plain torch autograd, on one core."""
+"""Training epochs against their floor, the matrix products alone, and against plain torch autograd; on one core."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import torch
 from harness import interleave, table
 from torch import Tensor
 
 from lca_sweep.core import Pack, Splits, Trial, TrialKnobs, load
-from lca_sweep.core.knobs import replace
 from lca_sweep.core.epoch import train_epoch
 from lca_sweep.core.images import Loaded, Training, load_images, load_training
+from lca_sweep.core.knobs import replace
 
 BATCH = 500
 PAPER = (784, 100, 100, 10)
 
 
 def floor(widths: Sequence[int], steps: int) -> Callable[[], None]:
-    """The matrix products of so many steps, with kept buffers: 2 forward, 2 for weights, 2 for a hidden layer's inputs."""
+    """The matrix products of so many steps, with kept buffers: 2 forward, 2 for weights, 2 for hidden inputs."""
     products: list[tuple[Tensor, Tensor, Tensor]] = []
-    for depth, (ins, out) in enumerate(zip(widths[:-1], widths[1:], strict=True)):
+    for depth, (ins, out) in enumerate(pairwise(widths)):
         w, a, g = torch.rand(out, ins), torch.rand(BATCH, ins).t(), torch.rand(out, BATCH)
         products += 2 * [(w, a, torch.empty(out, BATCH)), (g, a.t(), torch.empty(out, ins))]
         products += 2 * [(w.t(), g, torch.empty(ins, BATCH))] if depth else []

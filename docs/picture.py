@@ -1,6 +1,6 @@
 """The README's picture, from the MLflow store of a folder where `+sweep=mnist` and the paper's setting were run.
 
-    python docs/picture.py FOLDER docs/results.png
+python docs/picture.py FOLDER docs/results.png
 """
 
 from __future__ import annotations
@@ -42,7 +42,9 @@ def draw_sweep(client: MlflowClient, axes: Axes, runs: list[Run]) -> None:
     for run in runs:
         done = run.data.tags["lca.state"] == "complete"
         epochs, values = history(client, run, "val/accuracy")
-        axes.plot(epochs, values, color="#D55E00" if done else "#999999", lw=1.4 if done else 0.8, zorder=3 if done else 2)
+        axes.plot(
+            epochs, values, color="#D55E00" if done else "#999999", lw=1.4 if done else 0.8, zorder=3 if done else 2
+        )
         axes.plot(epochs[-1:], values[-1:], "o", ms=3, color="#D55E00" if done else "#999999")
     complete = sum(run.data.tags["lca.state"] == "complete" for run in runs)
     axes.set(xscale="log", xlabel="epoch", ylabel="validation accuracy", ylim=(0.7, 0.98))

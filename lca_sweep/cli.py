@@ -59,6 +59,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Do what the words say (those of the process by default); the exit status, 2 for a mistake of the user's."""
     try:
         return _open(sys.argv[1:] if argv is None else list(argv))
+    except KeyboardInterrupt:
+        print("lca_sweep: interrupted", file=sys.stderr)
+        return 130
     except UserError as error:
         if _wants_traceback():
             raise

@@ -79,7 +79,9 @@ class Sweep:
     name: str | None = knob(None, "name of the sweep, also of its folder; null: made from the knobs")
     dir: str = knob("sweeps", "folder that holds the folders of all sweeps")
     trials: int = knob(1, "trials in all", ge=1)
-    space: dict[str, Any] = knob({}, "what is searched: a tree like the knobs', leaves {low, high, log, step} or {choices}")
+    space: dict[str, Any] = knob(
+        {}, "what is searched: a tree like the knobs', leaves {low, high, log, step} or {choices}"
+    )
 
 
 @dataclass

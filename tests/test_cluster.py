@@ -79,3 +79,27 @@ def test_cost_is_that_of_a_real_pack() -> None:
     pruner = Pruner("halving", eta=2, min_epochs=1)
     for epoch in range(1, 6):
         assert pack_cost(7, pruner, epoch) == sum(len(report.trials) for report in reports[:epoch])
+
+
+HEAD = "Failure # {} (occurred at 2026-01-01_00-00-00)\n"
+RAISED = (
+    "\x1b[36mray::ResourceTrainable.train()\x1b[39m (pid=7)\n  File 'x.py', line 3\nFileExistsError: [Errno 17] here\n"
+)
+DIED = "The actor died unexpectedly before finishing this task.\n\tclass_name: ResourceTrainable\n\tpid: 7\n"
+
+
+@pytest.mark.parametrize(
+    ("errors", "words"),
+    [
+        ("", "its process died"),
+        (HEAD.format(1), "its process died"),
+        (HEAD.format(1) + RAISED, "FileExistsError: [Errno 17] here"),
+        (HEAD.format(1) + DIED, "The actor died unexpectedly before finishing this task."),
+        (HEAD.format(1) + RAISED + HEAD.format(2) + DIED, "The actor died unexpectedly before finishing this task."),
+        (HEAD.format(1) + DIED + HEAD.format(2) + RAISED, "FileExistsError: [Errno 17] here"),
+    ],
+)
+def test_why_a_pack_failed_in_one_line(errors: str, words: str) -> None:
+    from lca_sweep.sweep.searcher import last_words
+
+    assert last_words(errors) == words

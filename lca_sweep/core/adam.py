@@ -1,4 +1,4 @@
-"""Projected Adam with decoupled decay (Kingma & Ba 2015; Loshchilov & Hutter 2019), and the clipping to the valid range."""
+"""Projected Adam with decoupled decay (Kingma & Ba 2015; Loshchilov & Hutter 2019), clipped to the valid range."""
 
 from __future__ import annotations
 

@@ -46,7 +46,9 @@ class BucketEpoch:
         first = bucket.layers[0]
         self.silent = adam.columns(first, train.silent)
         self.layers = [adam.columns(first, train.heard), *bucket.layers[1:]]
-        self.optimiser = ProjectedAdam([*self.layers, self.silent], [trial.knobs.trainer for trial in bucket.trials], steps)
+        self.optimiser = ProjectedAdam(
+            [*self.layers, self.silent], [trial.knobs.trainer for trial in bucket.trials], steps
+        )
         self.weights = [layer.w for layer in self.layers]
         self.no_gradient = SpikeSlab(*map(torch.zeros_like, self.silent.w))
         weight, self.prior = prior_tensors(bucket, first.w.m)
@@ -70,16 +72,22 @@ class BucketEpoch:
             active |= layer.a.amax(-1) > 0
 
     def finish(self, tolerance: float) -> dict[int, dict[str, float]]:
-        """Put the first layer back. By trial: training loss (mean over steps), the prior's part, the weights' metrics."""
+        """Put the first layer back. By trial: training loss (mean of the steps), prior's part, weights' metrics."""
         bucket = self.bucket
         adam.put_columns(bucket.layers[0], self.train.heard, self.layers[0])
         adam.put_columns(bucket.layers[0], self.train.silent, self.silent)
         loss = torch.stack(self.loss).mean(0)
         prior = prior_loss(bucket, self.images) if self.has_prior else torch.zeros_like(loss)
         pixels = torch.zeros_like(bucket.units[0]).index_fill_(1, self.train.heard, True)
-        metrics = {"train/loss": loss, "train/prior": prior, **weight_metrics(bucket, [pixels, *self.active], tolerance)}
+        metrics = {
+            "train/loss": loss,
+            "train/prior": prior,
+            **weight_metrics(bucket, [pixels, *self.active], tolerance),
+        }
         rows = torch.stack([column.double() for column in metrics.values()], 1).tolist()
-        return {trial.number: dict(zip(metrics, row, strict=True)) for trial, row in zip(bucket.trials, rows, strict=True)}
+        return {
+            trial.number: dict(zip(metrics, row, strict=True)) for trial, row in zip(bucket.trials, rows, strict=True)
+        }
 
     def _with_prior(self, gradients: list[SpikeSlab]) -> list[SpikeSlab]:
         """Add the gradient of weight * KL / images."""
@@ -99,9 +107,7 @@ class Noise:
         self.eps = [like.new_zeros(len(bucket.trials), units.shape[1], batch) for units in bucket.units[1:]]
         rngs = [generator(trial.knobs.init.seed, purpose, epoch, like.device) for trial in bucket.trials]
         self.draws = [
-            (eps[t, : width[t]], rng)
-            for t, rng in enumerate(rngs)
-            for eps, width in zip(self.eps, widths, strict=True)
+            (eps[t, : width[t]], rng) for t, rng in enumerate(rngs) for eps, width in zip(self.eps, widths, strict=True)
         ]
 
     def draw(self) -> list[Tensor]:

@@ -1,7 +1,7 @@
 """Generalised back-propagation (gBP): the mean-field forward pass and its hand-derived gradient.
 
-Li & Huang 2020, Eqs. (2)-(5), for all trials of a bucket at once. The images have no trial axis, so the first layer, most of
-the work, is one matrix product for all trials. Activations are (trials, units, batch).
+Li & Huang 2020, Eqs. (2)-(5), for all trials of a bucket at once. The images have no trial axis, so the first layer,
+most of the work, is one matrix product for all trials. Activations are (trials, units, batch).
 """
 
 from __future__ import annotations
@@ -29,8 +29,10 @@ class LayerTrace:
     scale: Tensor  # (trials, 1, 1) 1 / sqrt(fan_in)
 
 
-def forward(layers: Sequence[SpikeSlab], fan_in: Sequence[Tensor], x: Tensor, noise: Sequence[Tensor]) -> list[LayerTrace]:
-    """Stochastic mean-field pass of images `x` (in, batch), one standard normal `noise` (trials, out, batch) per layer."""
+def forward(
+    layers: Sequence[SpikeSlab], fan_in: Sequence[Tensor], x: Tensor, noise: Sequence[Tensor]
+) -> list[LayerTrace]:
+    """Stochastic mean-field pass of images `x` (in, batch); standard normal `noise` (trials, out, batch) per layer."""
     trace: list[LayerTrace] = []
     a = x
     for layer, n, eps in zip(layers, fan_in, noise, strict=True):
@@ -50,7 +52,7 @@ def _forward_layer(layer: SpikeSlab, fan_in: Tensor, a: Tensor, eps: Tensor) -> 
 
 
 def cross_entropy(z: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean cross-entropy of the softmax of `z` (trials, classes, batch) at labels `y` (batch): loss (trials), dloss/dz."""
+    """Mean cross-entropy of softmax of `z` (trials, classes, batch) at labels `y` (batch): loss (trials), dloss/dz."""
     log_p = torch.log_softmax(z, dim=1)
     index = y.expand(z.shape[0], 1, -1)
     loss = log_p.gather(1, index).sum((1, 2)).div_(-y.shape[0])
@@ -59,7 +61,7 @@ def cross_entropy(z: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def backward(layers: Sequence[SpikeSlab], trace: Sequence[LayerTrace], dz: Tensor) -> list[SpikeSlab]:
-    """Gradient of the loss for every layer's (pi, m, xi), exact with the noise held fixed; `dz` belongs to the last layer."""
+    """Gradient of the loss for each layer's (pi, m, xi), exact with the noise held fixed; `dz` is the last layer's."""
     gradients: list[SpikeSlab] = []
     for depth in range(len(layers) - 1, -1, -1):
         t = trace[depth]

@@ -22,7 +22,7 @@ class Halving:
         return rung == epoch
 
     def leavers(self, epoch: int, scores: Mapping[int, float]) -> list[int]:
-        """The trials that leave after `epoch`, given each live trial's score (higher is better; ties: the lower number stays)."""
+        """The trials that leave after `epoch`, by each live trial's score (higher is better; ties: the lower stays)."""
         if not self.is_rung(epoch):
             return []
         ranked = sorted(scores, key=lambda trial: (-scores[trial], trial))

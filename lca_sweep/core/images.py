@@ -11,7 +11,7 @@ from lca_sweep.core.data import Images
 
 
 class Loaded(NamedTuple):
-    """Images on the device, pixels in bytes: a batch is turned into floats when it is needed, a quarter of the memory."""
+    """Images on the device. Pixels stay bytes, a quarter of the memory, until their batch is needed."""
 
     pixels: Tensor  # (images, inputs) uint8
     y: Tensor  # (images) labels

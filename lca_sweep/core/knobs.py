@@ -154,7 +154,9 @@ class Trainer:
     beta1: float = knob(0.9, "Adam's decay of the first moment", ge=0, lt=1, shared=True)
     beta2: float = knob(0.999, "Adam's decay of the second moment", ge=0, lt=1, shared=True)
     eps: float = knob(1e-8, "Adam's guard against division by zero", gt=0, shared=True)
-    category_tolerance: float = knob(0.0, "slack in calling pi or Xi exactly 0 or 1 (weight categories)", ge=0, lt=0.5, shared=True)
+    category_tolerance: float = knob(
+        0.0, "slack in calling pi or Xi exactly 0 or 1 (weight categories)", ge=0, lt=0.5, shared=True
+    )
 
 
 @dataclass

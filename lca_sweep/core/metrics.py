@@ -17,8 +17,8 @@ Columns = dict[str, Tensor]  # name -> one value per trial
 def weight_metrics(bucket: Bucket, heard: Sequence[Tensor], tolerance: float) -> Columns:
     """Category fractions overall and per layer, entropy, mean spike mass and dead fraction per layer, for each trial.
 
-    `heard` has, for every layer, (trials, in): whether the input was nonzero for any training image of the epoch. Connections
-    from unheard inputs never get a gradient; their share is `dead_fraction`.
+    `heard` has, for every layer, (trials, in): whether the input was nonzero for any training image of the epoch.
+    Connections from unheard inputs never get a gradient; their share is `dead_fraction`.
     """
     columns: Columns = {}
     overall: dict[str, Tensor] = {}

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -167,7 +168,7 @@ class Pack:
 def shapes(inputs: int, hidden: Iterable[int], classes: int) -> list[tuple[int, int]]:
     """(out, in) of every layer."""
     widths = (inputs, *hidden, classes)
-    return [(out, ins) for ins, out in zip(widths[:-1], widths[1:], strict=True)]
+    return [(out, ins) for ins, out in pairwise(widths)]
 
 
 def work(inputs: int, hidden: Iterable[int], classes: int) -> int:
@@ -178,7 +179,9 @@ def work(inputs: int, hidden: Iterable[int], classes: int) -> int:
 def group(trials: Sequence[Trial], inputs: int, classes: int, padding: float) -> list[list[Trial]]:
     """Trials that share tensors: of one depth, and padded to at most `padding` times their own work."""
     groups: list[list[Trial]] = []
-    for trial in sorted(trials, key=lambda trial: (len(trial.knobs.model.hidden()), trial.knobs.model.hidden(), trial.number)):
+    for trial in sorted(
+        trials, key=lambda trial: (len(trial.knobs.model.hidden()), trial.knobs.model.hidden(), trial.number)
+    ):
         if groups and _fits([*groups[-1], trial], inputs, classes, padding):
             groups[-1].append(trial)
         else:
@@ -218,4 +221,6 @@ def _check_shared(trials: Sequence[Trial]) -> None:
     for trial in trials[1:]:
         for (name, value, limits), (_, other, _) in zip(walk(first.knobs), walk(trial.knobs), strict=True):
             if limits.shared and value != other:
-                raise KnobError(f"{name}={other}: trial {trial.number} shares a pack with trial {first.number}; must be {value}")
+                raise KnobError(
+                    f"{name}={other}: trial {trial.number} shares a pack with trial {first.number}; must be {value}"
+                )

@@ -1,8 +1,8 @@
 """The sparsity prior: KL divergence from the posterior of each weight to one common spike-and-slab.
 
 Ours, not the paper's. KL(q || p) grows without bound at xi = 0, and its slope does at pi = 0 and pi = 1, where training
-clips. So below PI_FLOOR from either end, and below XI_FLOOR prior slab variances, KL is continued by its tangent: finite, once
-continuously differentiable, and still at least 0 as long as the prior itself lies between the floors.
+clips. So below PI_FLOOR from either end, and below XI_FLOOR prior slab variances, KL is continued by its tangent:
+finite, once continuously differentiable, and still at least 0 as long as the prior itself lies between the floors.
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ def sample(w: SpikeSlab, rng: torch.Generator) -> Tensor:
 
 
 def entropy(w: SpikeSlab) -> Tensor:
-    """Entropy per weight in nats: of the spike's coin plus (1-pi) times that of the slab, where the slab is not a point."""
+    """Entropy per weight in nats: the spike's coin, plus (1-pi) times that of the slab where it is not a point."""
     coin = -torch.xlogy(w.pi, w.pi) - torch.xlogy(1 - w.pi, 1 - w.pi)
     slab = 0.5 * torch.log(2 * math.pi * math.e * w.xi.clamp_min(ENTROPY_FLOOR))
     return coin + torch.where(w.xi > ENTROPY_FLOOR, (1 - w.pi) * slab, 0.0)

@@ -39,13 +39,15 @@ class EpochReport:
 
 
 def fit(pack: Pack, data: Splits, pruner: Pruner | None = None) -> Iterator[EpochReport]:
-    """Train `pack` in place up to its last epoch, yielding after each; trials that end leave the pack before the report.
+    """Train `pack` in place up to its last epoch, yielding after each; trials that end leave before the report.
 
     Raises KnobError if the data has fewer training images than a mini-batch.
     """
     pruner = pruner or KeepAll()
     if pack.trainer.batch_size > len(data.train.y):
-        raise KnobError(f"trainer.batch_size={pack.trainer.batch_size}: must be <= {len(data.train.y)}, the training images")
+        raise KnobError(
+            f"trainer.batch_size={pack.trainer.batch_size}: must be <= {len(data.train.y)}, the training images"
+        )
     if not pack.buckets:
         return
     device = pack.like.device

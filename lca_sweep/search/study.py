@@ -1,7 +1,7 @@
 """The sweep's ledger: an Optuna study that always tells the truth about every trial.
 
-Each trial carries the pack that it belongs to (user attribute `pack`). A row that is still RUNNING when nobody runs it is an
-orphan of a driver that died: its pack is issued again.
+Each trial carries the pack that it belongs to (user attribute `pack`). A row that is still RUNNING when nobody runs it
+is an orphan of a driver that died: its pack is issued again.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class Study:
         return Study(study, space)
 
     def claim(self, uid: str) -> None:
-        """Note whose study this is, in a storage that many sweeps may share. Raises KnobError if it is another sweep's."""
+        """Note whose study this is, in a storage that many may share. Raises KnobError if it is another sweep's."""
         owner = self._study.user_attrs.get("sweep")
         if owner is None:
             self._study.set_user_attr("sweep", uid)
@@ -128,9 +128,13 @@ class Study:
     def _suggest(self, trial: optuna.Trial) -> None:
         for name, distribution in self._space.items():
             if isinstance(distribution, optuna.distributions.FloatDistribution):
-                trial.suggest_float(name, distribution.low, distribution.high, step=distribution.step, log=distribution.log)
+                trial.suggest_float(
+                    name, distribution.low, distribution.high, step=distribution.step, log=distribution.log
+                )
             elif isinstance(distribution, optuna.distributions.IntDistribution):
-                trial.suggest_int(name, distribution.low, distribution.high, step=distribution.step, log=distribution.log)
+                trial.suggest_int(
+                    name, distribution.low, distribution.high, step=distribution.step, log=distribution.log
+                )
             elif isinstance(distribution, optuna.distributions.CategoricalDistribution):
                 trial.suggest_categorical(name, distribution.choices)
 

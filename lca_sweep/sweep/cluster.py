@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
+import shlex
 import signal
+import socket
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -43,6 +46,7 @@ def connected(cluster: Cluster) -> Iterator[Resources]:
     os.environ.update({name: value for name, value in QUIET.items() if name not in os.environ})
     import ray
 
+    _answers(cluster.address)
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     try:
         ray.init(
@@ -50,6 +54,7 @@ def connected(cluster: Cluster) -> Iterator[Resources]:
             include_dashboard=False if cluster.address == "local" else None,
             logging_level=logging.ERROR,
             log_to_driver=False,
+            runtime_env=_python() if cluster.address == "local" else None,
         )
     except (ConnectionError, ValueError, RuntimeError) as error:
         first = (str(error).strip() or type(error).__name__).splitlines()[0]
@@ -63,12 +68,31 @@ def connected(cluster: Cluster) -> Iterator[Resources]:
         ray.shutdown()
 
 
+def _answers(address: str) -> None:
+    """Ray itself tries for 20 s and writes a line a second; a port that nobody listens at is known at once."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdigit():
+        return  # local, auto, or a name that Ray knows
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+    except OSError as error:
+        raise SweepError(f"cluster.address={address}: no Ray cluster answers there: {error}") from error
+
+
+def _python() -> dict[str, str] | None:
+    """Ray starts workers through a shell, and forgets to quote a Python whose path has a space."""
+    quoted = shlex.quote(sys.executable)
+    return {"py_executable": quoted} if quoted != sys.executable else None
+
+
 def resources(cluster: Cluster, available: dict[str, float]) -> Resources:
     """Share out what there is. Raises SweepError if not even one pack fits."""
     cpus, gpus = int(available.get("CPU", 0)), available.get("GPU", 0.0)
     per_pack = cluster.gpus_per_pack if cluster.gpus_per_pack is not None else min(1.0, gpus)
     if cluster.cpus_per_pack > cpus:
-        raise SweepError(f"cluster.cpus_per_pack={cluster.cpus_per_pack}: the cluster has {cpus} CPUs; must be <= {cpus}")
+        raise SweepError(
+            f"cluster.cpus_per_pack={cluster.cpus_per_pack}: the cluster has {cpus} CPUs; must be <= {cpus}"
+        )
     if per_pack > gpus:
         raise SweepError(f"cluster.gpus_per_pack={per_pack:g}: the cluster has {gpus:g} GPUs; must be <= {gpus:g}")
     fit = cpus // cluster.cpus_per_pack

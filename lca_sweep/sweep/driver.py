@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import shlex
+import shutil
+import sys
 import time
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import ExitStack, nullcontext, suppress
+from pathlib import Path
 
 from lca_sweep.config import Config, KnobError
 from lca_sweep.core.data import Splits, load
@@ -15,11 +20,11 @@ from lca_sweep.search.space import Space
 from lca_sweep.search.study import Row, Study, database, journal
 from lca_sweep.sweep.cluster import Resources, connected
 from lca_sweep.sweep.cost import make_pruner
-from lca_sweep.sweep.folder import Folder, folder_path, opened, plain_config
+from lca_sweep.sweep.folder import Folder, folder_path, is_known, opened, plain_config
 from lca_sweep.sweep.layout import trial_folder
 from lca_sweep.sweep.ledger import Ledger
 from lca_sweep.sweep.provenance import provenance
-from lca_sweep.sweep.view import View, duration, results_table
+from lca_sweep.sweep.view import View, duration, plural, results_table
 from lca_sweep.tracking import BestTrial, SweepEnd, SweepRecord, Tracker, TrackingError, open_tracker, ui_command
 
 DONE, NONE_COMPLETE, INTERRUPTED = 0, 1, 130
@@ -30,32 +35,33 @@ def run(config: Config, space: Space) -> int:
 
     Everything that can be refused is refused before anything is written.
     """
-    data = load(config.data.name, dir=config.data.dir, train_size=config.data.train_size)
+    home = os.path.expanduser(config.data.dir) if config.data.dir else None
+    data = load(config.data.name, dir=home, train_size=config.data.train_size)
     _check_batch(config, data)
     name = config.sweep.name or derived_name(config)
     path = folder_path(config, name)
     storage = database(config.search.storage) if config.search.storage else None
-    tracker = open_tracker(config.tracking.uri, config.tracking.experiment)
-    try:
-        with opened(config, path) as folder:
-            study = Study.open(config, name, space, storage or journal(path))
-            study.claim(folder.uid)
-            return _Driver(config, data, name, folder, study, tracker).run()
-    finally:
-        tracker.close()
+    with ExitStack() as stack:
+        # a new sweep needs Ray for sure: should it not answer, nothing is written yet
+        resources = None if is_known(path) else stack.enter_context(connected(config.cluster))
+        tracker = open_tracker(config.tracking.uri, config.tracking.experiment)
+        stack.callback(tracker.close)
+        folder = stack.enter_context(opened(config, path))
+        study = Study.open(config, name, space, storage or journal(path))
+        study.claim(folder.uid)
+        return _Driver(config, data, name, folder, study, tracker).run(resources)
 
 
 class _Driver:
     """One start of one sweep, with all its parts in hand."""
 
-    def __init__(
-        self, config: Config, data: Splits, name: str, folder: Folder, study: Study, tracker: Tracker
-    ) -> None:
+    def __init__(self, config: Config, data: Splits, name: str, folder: Folder, study: Study, tracker: Tracker) -> None:
         self.config, self.data, self.name, self.folder = config, data, name, folder
         self.study, self.tracker, self.view = study, tracker, View(name, config)
         self.tags = {"data": data.name, "data.digest": data.digest[:16], **provenance()}
 
-    def run(self) -> int:
+    def run(self, resources: Resources | None) -> int:
+        """Without `resources`, Ray is started only if there is work left."""
         began, plain = time.monotonic(), plain_config(self.config)
         self.tracker.start_sweep(
             SweepRecord(self.name, self.folder.uid, plain, plain["sweep"]["space"], self.tags, self.folder.path)
@@ -64,7 +70,7 @@ class _Driver:
         ledger = Ledger(self.config, self.study, self.tracker, self.view, self.tags)
         try:
             if ledger.work_left():
-                self._train(ledger)
+                self._train(ledger, resources)
         except KeyboardInterrupt:
             pass  # while Ray starts or stops; during the training Tune itself takes it
         except Exception as error:
@@ -78,12 +84,12 @@ class _Driver:
             return INTERRUPTED
         return DONE if self.study.best() else NONE_COMPLETE
 
-    def _train(self, ledger: Ledger) -> None:
-        trials = self.config.sweep.trials
-        self.view.say(f"sweep {self.name}: {trials} trials on {self.data.name}, in {self.folder.path}")
-        with self.view, connected(self.config.cluster) as resources:
-            ledger.tags = {**ledger.tags, "device": resources.device}
-            tune_packs(self.config, self.data, self.folder, ledger, resources)
+    def _train(self, ledger: Ledger, resources: Resources | None) -> None:
+        trials = plural(self.config.sweep.trials, "trial")
+        self.view.say(f"sweep {self.name}: {trials} on {self.data.name}, in {self.folder.path}")
+        with self.view, nullcontext(resources) if resources else connected(self.config.cluster) as ray:
+            ledger.tags = {**ledger.tags, "device": ray.device}
+            tune_packs(self.config, self.data, self.folder, ledger, ray)
 
     def _close(self, status: str, message: str = "") -> None:
         for row in self.study.rows():
@@ -108,7 +114,9 @@ class _Driver:
 
     def _print(self, interrupted: bool, seconds: float) -> None:
         counts, say = self.study.counts(), self.view.say
-        states = ", ".join(f"{counts[state]} {state}" for state in ("complete", "pruned", "failed", "running") if counts[state])
+        states = ", ".join(
+            f"{counts[state]} {state}" for state in ("complete", "pruned", "failed", "running") if counts[state]
+        )
         say(f"{'interrupted' if interrupted else 'done'} after {duration(seconds)}: {states or 'no trial'}")
         best = self.study.best(5)
         if best:
@@ -116,9 +124,19 @@ class _Driver:
         for row in self.study.rows():
             if row.state == "failed":
                 say(f"trial {row.number} failed: {row.reason}")
-        say(f"MLflow UI: {ui_command(self.config.tracking.uri)}")
+        say(f"MLflow UI: {self._ui()}")
         if interrupted:
             say("the same command again goes on from here")
+
+    def _ui(self) -> str:
+        """How to look at the runs; with the path of our own mlflow where the shell would not find it."""
+        command, own = ui_command(self.config.tracking.uri), Path(sys.executable).with_name("mlflow")
+        if not command.startswith("mlflow "):
+            return self.tracker.page
+        if shutil.which("mlflow") != str(own) and own.exists():
+            near = os.path.relpath(own)
+            command = shlex.quote(str(own) if near.startswith("..") else near) + command.removeprefix("mlflow")
+        return f"{command}   then open {self.tracker.page}"
 
 
 def tune_packs(config: Config, data: Splits, folder: Folder, ledger: Ledger, resources: Resources) -> None:
@@ -153,7 +171,9 @@ def tune_packs(config: Config, data: Splits, folder: Folder, ledger: Ledger, res
             name=f"ray-{time.strftime('%Y%m%d-%H%M%S')}",
             storage_path=str(folder.path / "logs"),
             callbacks=[PackCallback(ledger)],
-            checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),  # packs keep their own
+            checkpoint_config=tune.CheckpointConfig(
+                checkpoint_frequency=0, checkpoint_at_end=False
+            ),  # packs keep their own
             failure_config=tune.FailureConfig(max_failures=config.cluster.max_failures),
             verbose=0,
         ),
@@ -175,5 +195,3 @@ def _check_batch(config: Config, data: Splits) -> None:
     images, batch = len(data.train.y), config.trainer.batch_size
     if batch > images:
         raise KnobError(f"trainer.batch_size={batch}: {data.name} has {images} training images; must be <= {images}")
-
-

@@ -34,9 +34,14 @@ class Folder:
 def folder_path(config: Config, name: str) -> Path:
     """Where this sweep lies. Raises SweepError if the name belongs to a sweep of other knobs; touches nothing."""
     path = Path(config.sweep.dir).absolute() / name
-    if (path / IDENTITY).exists():
+    if is_known(path):
         _refuse_other_knobs(name, json.loads((path / IDENTITY).read_bytes())["config"], plain_config(config))
     return path
+
+
+def is_known(path: Path) -> bool:
+    """Whether a sweep was begun there."""
+    return (path / IDENTITY).exists()
 
 
 @contextmanager
@@ -66,7 +71,7 @@ def _identity(config: Config, path: Path) -> str:
     """The sweep's uid, made with its first start; config.yaml is for people and is written at every start."""
     plain = plain_config(config)
     write_atomically(path / "config.yaml", yaml.safe_dump(plain, sort_keys=False).encode())
-    if not (path / IDENTITY).exists():
+    if not is_known(path):
         content = {"uid": uuid.uuid4().hex, "config": plain}
         write_atomically(path / IDENTITY, json.dumps(content, indent=2).encode())
     uid: str = json.loads((path / IDENTITY).read_bytes())["uid"]
@@ -89,8 +94,12 @@ def _refuse_other_knobs(name: str, old: Mapping[str, Any], new: Mapping[str, Any
         more = [f"  and {len(differing) - 8} more"] if len(differing) > 8 else []
         raise SweepError(
             "\n".join(
-                [f"sweep.name={name}: this sweep was begun with other knobs:", *differing[:8], *more]
-                + ["give another name (sweep.name=...), or the old knobs to go on with it"]
+                [
+                    f"sweep.name={name}: this sweep was begun with other knobs:",
+                    *differing[:8],
+                    *more,
+                    "give another name (sweep.name=...), or the old knobs to go on with it",
+                ]
             )
         )
 

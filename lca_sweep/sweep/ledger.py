@@ -1,4 +1,4 @@
-"""Where search, tracking and the terminal meet: every event of a sweep passes here once, however often it is delivered."""
+"""Where search, tracking and the terminal meet: every event of a sweep is booked once, however often it comes."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Ledger:
         return bool(self.orphans) or self.issued < self.total
 
     def issue(self) -> Issue | None:
-        """The next pack: one that a dead driver left unfinished, or one of new trials; None when the sweep has all it asked for."""
+        """The next pack: one that a dead driver left unfinished, or one of new trials; None when there is no more."""
         if self.orphans:
             pack = self.orphans.pop(0)
             # all trials of the pack, also those that ended: without a checkpoint its halving must see them again

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from ray.tune import Callback
@@ -58,8 +59,13 @@ class PackCallback(_Light, Callback):
         self.ledger.book(trial.config["pack"], result["reports"])
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        error = trial.get_error()
-        lines = [line for line in str(error).strip().splitlines() if line.strip()]
-        self.ledger.pack_failed(trial.config["pack"], lines[-1].strip() if lines else "its process died")
+        file = trial.error_file  # not `get_error`: that one reads a copy which Tune makes later
+        self.ledger.pack_failed(trial.config["pack"], last_words(Path(file).read_text() if file else ""))
 
 
+def last_words(errors: str) -> str:
+    """The newest failure in Tune's file of errors, in one line: an exception's message, or Ray's word of a process."""
+    lines = [line.strip() for line in errors.rpartition("Failure # ")[2].splitlines()[1:] if line.strip()]
+    if not lines:
+        return "its process died"
+    return lines[-1] if "ray::" in lines[0] else lines[0]

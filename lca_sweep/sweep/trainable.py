@@ -34,8 +34,11 @@ class PackPlan:
 
 
 class PackTrainable(tune.Trainable):
-    """Each `step` is one epoch; its result carries the epoch's reports as plain dicts. A pack that was begun before goes on
-    from its checkpoint, and first repeats every report up to there: whoever listens keeps what is new to them."""
+    """Each `step` is one epoch; its result carries the epoch's reports as plain dicts.
+
+    A pack that was begun before goes on from its checkpoint, and first repeats every report up to there: whoever
+    listens keeps what is new to them.
+    """
 
     def setup(self, config: dict[str, Any], data: Splits, plan: PackPlan) -> None:  # type: ignore[override]
         self.data, self.plan = data, plan

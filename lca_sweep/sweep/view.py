@@ -62,7 +62,9 @@ class View:
             self._live.__enter__()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self._live:
             self._live.__exit__(kind, error, trace)
             self._live = None
@@ -127,7 +129,7 @@ class View:
         eta = self._eta()
         left = f", about {duration(eta)} left" if eta is not None else ""
         elapsed = duration(time.monotonic() - self._since)
-        return f"{self.name}: {done} of {self.config.sweep.trials} trials{states}, {elapsed}{left}"
+        return f"{self.name}: {done} of {plural(self.config.sweep.trials, 'trial')}{states}, {elapsed}{left}"
 
     def best_line(self) -> str:
         """The best so far in one line."""
@@ -139,7 +141,10 @@ class View:
     def _eta(self) -> float | None:
         """Seconds left, from the trial-epochs done in this run and still to do."""
         epochs, pruner = self.config.trainer.epochs, self.config.pruner
-        running = [(pack_cost(line.size, pruner, line.epoch), pack_cost(line.size, pruner, epochs)) for line in self.packs.values()]
+        running = [
+            (pack_cost(line.size, pruner, line.epoch), pack_cost(line.size, pruner, epochs))
+            for line in self.packs.values()
+        ]
         spent = self.done_cost + sum(done for done, _ in running)
         fresh = self.config.sweep.trials - sum(self.counts.values()) - sum(line.live for line in self.packs.values())
         size = self.config.pack.size
@@ -186,6 +191,11 @@ def params_line(params: Mapping[str, Any]) -> str:
 def number(value: Any) -> str:
     """A knob's value as a person would write it."""
     return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def plural(count: int, noun: str) -> str:
+    """`1 trial`, `2 trials`."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def duration(seconds: float) -> str:
