@@ -55,7 +55,7 @@ def test_every_trial_reports_every_metric_at_every_epoch(reports: list[EpochRepo
             per_layer = [f"{c}_fraction" for c in CATEGORIES] + ["entropy", "mean_spike", "dead_fraction"]
             assert set(trial.metrics) == (
                 {f"layer{number}/{name}" for number in range(1, depth + 2) for name in per_layer}
-                | {f"weights/{name}_fraction" for name in CATEGORIES}
+                | {f"weights/{live}{name}_fraction" for name in CATEGORIES for live in ("", "live_")}
                 | {"train/loss", "train/prior", "val/loss", "val/accuracy", "test/loss", "test/accuracy"}
             )
             assert all(type(value) is float and math.isfinite(value) for value in trial.metrics.values())

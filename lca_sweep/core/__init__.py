@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from lca_sweep.core.network import Network
     from lca_sweep.core.pack import Pack, Trial
     from lca_sweep.core.spikeslab import SpikeSlab
-    from lca_sweep.core.train import EpochReport, TrialReport, fit
+    from lca_sweep.core.train import EpochReport, TrialReport, fit, score
 
 _HOME = {
     "data": ("DataError", "Images", "Splits", "load"),
@@ -31,7 +31,7 @@ _HOME = {
     "network": ("Network",),
     "pack": ("Pack", "Trial"),
     "spikeslab": ("SpikeSlab",),
-    "train": ("EpochReport", "TrialReport", "fit"),
+    "train": ("EpochReport", "TrialReport", "fit", "score"),
 }
 _MODULE = {name: module for module, names in _HOME.items() for name in names}
 
@@ -54,6 +54,7 @@ __all__ = [
     "TrialReport",
     "fit",
     "load",
+    "score",
 ]
 
 

@@ -164,7 +164,7 @@ class Prior:
     """Sparsity prior: weight * KL(q || p) / (number of training images) is added to the loss."""
 
     weight: float = knob(0.0, "strength of the prior; 0 is the paper's algorithm", ge=0)
-    spike: float = knob(0.5, "spike mass pi0 of the prior", gt=0, lt=1)
+    spike: float = knob(0.5, "spike mass pi0 of the prior", ge=1e-4, le=1 - 1e-4)
     slab_variance: float = knob(1.0, "slab variance xi0 of the prior", gt=0)
 
 

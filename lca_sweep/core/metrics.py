@@ -9,7 +9,7 @@ from torch import Tensor
 
 from lca_sweep.core.pack import Bucket
 from lca_sweep.core.prior import SlabPrior, kl
-from lca_sweep.core.spikeslab import categories, entropy, fraction
+from lca_sweep.core.spikeslab import counts, entropy, fractions
 
 Columns = dict[str, Tensor]  # name -> one value per trial
 
@@ -17,24 +17,24 @@ Columns = dict[str, Tensor]  # name -> one value per trial
 def weight_metrics(bucket: Bucket, heard: Sequence[Tensor], tolerance: float) -> Columns:
     """Category fractions overall and per layer, entropy, mean spike mass and dead fraction per layer, for each trial.
 
-    `heard` has, for every layer, (trials, in): whether the input was nonzero for any training image of the epoch.
-    Connections from unheard inputs never get a gradient; their share is `dead_fraction`.
+    `heard` has, for every layer, (trials, in): whether the input was nonzero for any training image (a hidden unit: in
+    this epoch). Connections from unheard inputs get no gradient: their share is `dead_fraction`; `live_` leaves them out.
     """
     columns: Columns = {}
-    overall: dict[str, Tensor] = {}
+    everywhere: list[Columns] = []
+    alive: list[Columns] = []
     for depth, layer in enumerate(bucket.layers):
         real, prefix = bucket.real(depth), f"layer{depth + 1}/"
-        size = real.sum((-2, -1))
-        for name, mask in categories(layer.w, tolerance)._asdict().items():
-            columns[f"{prefix}{name}_fraction"] = fraction(mask, real)
-            overall[name] = overall.get(name, 0) + (mask & real).sum((-2, -1))
-        overall["size"] = overall.get("size", 0) + size
+        live = real & heard[depth].unsqueeze(1)
+        everywhere.append(counts(layer.w, real, tolerance))
+        alive.append(counts(layer.w, live, tolerance))
+        columns |= {f"{prefix}{name}": value for name, value in fractions(everywhere[-1:]).items()}
+        size = everywhere[-1]["size"]
         columns[f"{prefix}entropy"] = (entropy(layer.w) * real).sum((-2, -1)) / size
         columns[f"{prefix}mean_spike"] = (layer.w.pi * real).sum((-2, -1)) / size
-        columns[f"{prefix}dead_fraction"] = fraction(~heard[depth].unsqueeze(1), real)
-    for name in ("vip", "uip", "var"):
-        columns[f"weights/{name}_fraction"] = overall[name] / overall["size"]
-    return columns
+        columns[f"{prefix}dead_fraction"] = 1 - alive[-1]["size"] / size
+    columns |= {f"weights/{name}": value for name, value in fractions(everywhere).items()}
+    return columns | {f"weights/live_{name}": value for name, value in fractions(alive).items()}
 
 
 def prior_tensors(bucket: Bucket, like: Tensor) -> tuple[Tensor, SlabPrior]:

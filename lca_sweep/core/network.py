@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
 from lca_sweep.core import spikeslab
+from lca_sweep.core.errors import UserError
 from lca_sweep.core.files import write_atomically
 from lca_sweep.core.spikeslab import SpikeSlab
 
@@ -51,14 +53,17 @@ class Network:
 
     @staticmethod
     def load(folder: Path) -> tuple[Network, dict[str, Any]]:
-        """The network in `folder` and what trial.json says about it."""
-        tensors = load_file(folder / WEIGHTS)
+        """The network in `folder` and what trial.json says of it. Raises UserError if a file is missing or damaged."""
+        try:
+            tensors = load_file(folder / WEIGHTS)
+            about: dict[str, Any] = json.loads((folder / ABOUT).read_bytes())
+        except (OSError, SafetensorError, json.JSONDecodeError) as error:
+            raise UserError(f"{folder}: no network can be read there: {error}") from error
         depth = len(tensors) // len(SpikeSlab._fields)
         layers = tuple(
             SpikeSlab(*(tensors[f"layer{number}.{name}"] for name in SpikeSlab._fields))
             for number in range(1, depth + 1)
         )
-        about: dict[str, Any] = json.loads((folder / ABOUT).read_bytes())
         return Network(layers), about
 
 

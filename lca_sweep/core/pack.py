@@ -16,7 +16,7 @@ from torch import Tensor
 
 from lca_sweep.core import adam
 from lca_sweep.core.adam import AdamLayer
-from lca_sweep.core.knobs import Init, KnobError, Model, Trainer, TrialKnobs, walk
+from lca_sweep.core.knobs import Init, KnobError, Model, Trainer, TrialKnobs, check, walk
 from lca_sweep.core.network import Network
 from lca_sweep.core.rng import Purpose, generator
 from lca_sweep.core.spikeslab import SpikeSlab
@@ -75,8 +75,8 @@ class Pack:
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
     ) -> Pack:
-        """Fresh trials at their initial weights. Raises KnobError if trials differ in a knob that a pack shares."""
-        _check_shared(trials)
+        """Fresh trials at their initial weights. Raises KnobError for knobs out of range, or unlike though shared."""
+        _check(trials)
         own = {
             trial.number: [
                 adam.start(SpikeSlab(*(p.to(device, dtype) for p in w))) for w in initial(trial, inputs, classes)
@@ -179,23 +179,24 @@ def work(inputs: int, hidden: Iterable[int], classes: int) -> int:
 def group(trials: Sequence[Trial], inputs: int, classes: int, padding: float) -> list[list[Trial]]:
     """Trials that share tensors: of one depth, and padded to at most `padding` times their own work."""
     groups: list[list[Trial]] = []
-    for trial in sorted(
-        trials, key=lambda trial: (len(trial.knobs.model.hidden()), trial.knobs.model.hidden(), trial.number)
-    ):
-        if groups and _fits([*groups[-1], trial], inputs, classes, padding):
+    largest: tuple[int, ...] = ()
+    own = 0
+    for trial in sorted(trials, key=_by_shape):
+        hidden = trial.knobs.model.hidden()
+        joint = tuple(map(max, largest, hidden)) if len(hidden) == len(largest) else ()
+        own += work(inputs, hidden, classes)
+        if joint and (len(groups[-1]) + 1) * work(inputs, joint, classes) <= padding * own:
             groups[-1].append(trial)
+            largest = joint
         else:
             groups.append([trial])
+            largest, own = hidden, work(inputs, hidden, classes)
     return groups
 
 
-def _fits(trials: Sequence[Trial], inputs: int, classes: int, padding: float) -> bool:
-    hidden = [trial.knobs.model.hidden() for trial in trials]
-    if len({len(widths) for widths in hidden}) > 1:
-        return False
-    largest = [max(widths) for widths in zip(*hidden, strict=True)]
-    own = sum(work(inputs, widths, classes) for widths in hidden)
-    return len(trials) * work(inputs, largest, classes) <= padding * own
+def _by_shape(trial: Trial) -> tuple[int, tuple[int, ...], int]:
+    hidden = trial.knobs.model.hidden()
+    return len(hidden), hidden, trial.number
 
 
 def initial(trial: Trial, inputs: int, classes: int) -> list[SpikeSlab]:
@@ -216,9 +217,13 @@ def _layer_from(tensors: Mapping[str, Tensor], prefix: str, place: Tensor) -> Ad
     return AdamLayer(part("w"), part("first"), part("second"))
 
 
-def _check_shared(trials: Sequence[Trial]) -> None:
+def _check(trials: Sequence[Trial]) -> None:
+    numbers = [trial.number for trial in trials]
+    if not trials or len(set(numbers)) < len(numbers):
+        raise KnobError(f"trials {numbers}: a pack must have one or more, with unlike numbers")
     first = trials[0]
-    for trial in trials[1:]:
+    for trial in trials:
+        check(trial.knobs)
         for (name, value, limits), (_, other, _) in zip(walk(first.knobs), walk(trial.knobs), strict=True):
             if limits.shared and value != other:
                 raise KnobError(

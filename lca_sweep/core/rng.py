@@ -20,6 +20,6 @@ class Purpose(IntEnum):
 
 
 def generator(seed: int, purpose: Purpose, epoch: int = 0, device: torch.device | str = "cpu") -> torch.Generator:
-    """A fresh generator for this seed, purpose and epoch."""
+    """A fresh generator for this seed, purpose and epoch, hashed to the 32 bits that torch takes on a CPU."""
     words = np.random.SeedSequence([seed, int(purpose), epoch]).generate_state(1, np.uint32)
     return torch.Generator(device).manual_seed(int(words[0]))

@@ -6,6 +6,7 @@ All functions work elementwise on tensors of any shape, usually (trials, out, in
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -59,6 +60,14 @@ def categories(w: SpikeSlab, tolerance: float = 0.0) -> Categories:
     return Categories(vip & ~uip, uip, ~(vip | uip))
 
 
-def fraction(mask: Tensor, where: Tensor) -> Tensor:
-    """Share of True in `mask` among the weights in `where`, over the last two axes; 0 where there are none."""
-    return (mask & where).sum((-2, -1)) / where.sum((-2, -1)).clamp_min(1)
+def counts(w: SpikeSlab, where: Tensor, tolerance: float = 0.0) -> dict[str, Tensor]:
+    """How many weights are `vip`, `uip` and `var`, and their `size` in all, in `where`; over the last two axes."""
+    masks = categories(w, tolerance)._asdict()
+    return {name: (mask & where).sum((-2, -1)) for name, mask in masks.items()} | {"size": where.sum((-2, -1))}
+
+
+def fractions(layers: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """The `counts` of one or more layers as fractions of all their weights; 0 where there are none."""
+    total = {name: sum((layer[name] for layer in layers[1:]), layers[0][name]) for name in layers[0]}
+    size = total.pop("size").clamp_min(1)
+    return {f"{name}_fraction": count / size for name, count in total.items()}

@@ -41,6 +41,7 @@ class EpochReport:
 def fit(pack: Pack, data: Splits, pruner: Pruner | None = None) -> Iterator[EpochReport]:
     """Train `pack` in place up to its last epoch, yielding after each; trials that end leave before the report.
 
+    A pack whose training was broken off within an epoch (by an exception) is spent: restore it from an earlier state.
     Raises KnobError if the data has fewer training images than a mini-batch.
     """
     pruner = pruner or KeepAll()
@@ -82,7 +83,7 @@ def _report(pack: Pack, metrics: Mapping[int, dict[str, float]], pruner: Pruner)
     reasons = {number: _not_finite(values, pack.epoch) for number, values in metrics.items()}
     scores = {number: values[OBJECTIVE] for number, values in metrics.items() if not reasons[number]}
     last = pack.epoch == pack.trainer.epochs
-    leavers = set() if last else set(pruner.leavers(pack.epoch, scores))
+    leavers = set(pruner.leavers(pack.epoch, scores))
 
     def one(trial: Trial) -> TrialReport:
         number = trial.number
