@@ -14,6 +14,14 @@ __all__ = ["Cluster", "Config", "Data", "KnobError", "Pack", "Pruner", "Search",
 NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")  # also a folder's name
 
 
+PASSWORD = re.compile(r"(://[^:/@]*:)[^/@]*@")
+
+
+def without_password(url: str) -> str:
+    """A URL as it may be shown and written: `postgresql://me:***@host/db`."""
+    return PASSWORD.sub(r"\1***@", url)
+
+
 @dataclass
 class Data:
     """Which images, and how many of them are trained on."""
@@ -113,6 +121,9 @@ def validate(config: Config) -> None:
             f"pack.size={config.pack.size}: pruner=halving compares the trials of a pack; "
             f"must be >= pruner.eta={config.pruner.eta} (or pruner=none)"
         )
+    gpus = config.cluster.gpus_per_pack
+    if gpus is not None and gpus > 1 and gpus != int(gpus):
+        raise KnobError(f"cluster.gpus_per_pack={gpus:g}: must be a whole number, or <= 1")
     if config.sweep.name is not None and not NAME.fullmatch(config.sweep.name):
         raise KnobError(f"sweep.name={config.sweep.name}: must be letters, digits, '.', '_' or '-', not '.' first")
     if config.model.widths is not None and not config.model.widths:

@@ -16,6 +16,7 @@ from safetensors.torch import save_file
 
 from lca_sweep.sweep import checkpoint
 from lca_sweep.sweep.checkpoint import Checkpoint
+from lca_sweep.sweep.errors import SweepError
 
 ROOT = Path(__file__).parents[1]
 names = st.text(st.characters(codec="utf-8"), min_size=1, max_size=8)
@@ -95,5 +96,20 @@ def test_a_write_that_fails_leaves_the_old_one_and_no_litter(tmp_path: Path, mon
 def test_an_unknown_format_is_refused(tmp_path: Path) -> None:
     header = {"format": "99", "about": "{}", "history": "[]"}
     save_file({"w": torch.zeros(1)}, tmp_path / "c", metadata=header)
-    with pytest.raises(ValueError, match=r"c: checkpoint format 99; this version reads 1$"):
+    with pytest.raises(ValueError, match=r"c: a checkpoint of format 99; this version reads 1$"):
         checkpoint.load(tmp_path / "c")
+    with pytest.raises(SweepError, match="format 99"):
+        checkpoint.check(tmp_path / "c")
+
+
+def test_a_damaged_one_is_named(tmp_path: Path) -> None:
+    checkpoint.save(tmp_path / "c", example(1.0))
+    checkpoint.check(tmp_path / "c")
+    (tmp_path / "c").write_bytes((tmp_path / "c").read_bytes()[:-3])
+    with pytest.raises(SweepError, match=r"c: damaged .*; delete it to train its pack anew$"):
+        checkpoint.check(tmp_path / "c")
+
+
+def test_no_checkpoint_is_no_error(tmp_path: Path) -> None:
+    checkpoint.check(tmp_path / "c")
+    assert checkpoint.load(tmp_path / "c") is None

@@ -31,7 +31,7 @@ def test_what_packs_get_is_there_and_nothing_lies_idle(
 ) -> None:
     assume(cpus_per_pack <= cpus and (gpus_per_pack or 0) <= gpus)
     cluster = Cluster(packs=packs, cpus_per_pack=cpus_per_pack, gpus_per_pack=gpus_per_pack)
-    found = resources(cluster, {"CPU": float(cpus), **({"GPU": float(gpus)} if gpus else {}), "memory": 1e9})
+    found = resources(cluster, [{"CPU": float(cpus), **({"GPU": float(gpus)} if gpus else {}), "memory": 1e9}])
     assert found.cpus == cpus_per_pack
     assert found.gpus == (min(gpus, 1) if gpus_per_pack is None else gpus_per_pack)
     assert found.device == ("cuda" if found.gpus else "cpu")
@@ -44,15 +44,22 @@ def test_what_packs_get_is_there_and_nothing_lies_idle(
 @pytest.mark.parametrize(
     ("cluster", "message"),
     [
-        (Cluster(cpus_per_pack=3), "cluster.cpus_per_pack=3: the cluster has 2 CPUs; must be <= 2"),
-        (Cluster(gpus_per_pack=1), "cluster.gpus_per_pack=1: the cluster has 0 GPUs; must be <= 0"),
-        (Cluster(gpus_per_pack=0.5), "cluster.gpus_per_pack=0.5: the cluster has 0 GPUs; must be <= 0"),
+        (Cluster(cpus_per_pack=3), "cluster.cpus_per_pack=3: the largest machine has 2 CPUs; must be <= 2"),
+        (Cluster(gpus_per_pack=1), "cluster.gpus_per_pack=1: the largest machine has 0 GPUs; must be <= 0"),
+        (Cluster(gpus_per_pack=0.5), "cluster.gpus_per_pack=0.5: the largest machine has 0 GPUs; must be <= 0"),
     ],
 )
 def test_what_is_not_there_is_refused(cluster: Cluster, message: str) -> None:
     with pytest.raises(SweepError) as caught:
-        resources(cluster, {"CPU": 2.0})
+        resources(cluster, [{"CPU": 2.0}, {"CPU": 1.0}])
     assert str(caught.value) == message
+
+
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=5), st.integers(1, 9))
+def test_a_pack_lies_on_one_machine(nodes: list[int], cpus_per_pack: int) -> None:
+    assume(cpus_per_pack <= max(nodes))
+    found = resources(Cluster(cpus_per_pack=cpus_per_pack), [{"CPU": float(cpus)} for cpus in nodes])
+    assert found.packs == sum(cpus // cpus_per_pack for cpus in nodes)
 
 
 @given(st.integers(1, 40), pruners, st.integers(1, 40), st.randoms(use_true_random=False))

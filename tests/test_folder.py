@@ -35,9 +35,11 @@ def other(value: Any) -> Any:
     """Another value of the same type."""
     if isinstance(value, (bool, str)):
         return f"{value}x" if isinstance(value, str) else not value
+    if value is None:
+        return "7"
     if isinstance(value, dict):
         return {"model": {"width": {"low": 1, "high": 2}}}
-    return 7 if value is None else value + 1
+    return value + 1
 
 
 KNOBS = [name for name, _, _ in walk(Config())]
@@ -153,3 +155,12 @@ def test_a_folder_that_cannot_be_made_is_told_in_one_line(tmp_path: Path) -> Non
 def test_places_differ(tmp_path: Path) -> None:
     places = [place(tmp_path, n) for n in (0, 1, 9999, 10000) for place in (checkpoint_file, trial_folder)]
     assert len(set(places)) == len(places) and all(tmp_path in place.parents for place in places)
+
+
+@pytest.mark.parametrize("knob", ["tracking.uri", "search.storage"])
+def test_passwords_are_not_written_and_may_be_changed(tmp_path: Path, knob: str) -> None:
+    old, new = (replace(config(tmp_path), {knob: f"postgresql://me:{word}@host:5432/db"}) for word in ("hush", "psst"))
+    with opened(old, folder_path(old, "s")) as folder:
+        assert not [file for file in folder.path.iterdir() if "hush" in file.read_text()]
+        assert "me:***@host" in (folder.path / "config.yaml").read_text()
+    assert folder_path(new, "s") == folder.path

@@ -144,7 +144,7 @@ WRONG: list[tuple[dict[Any, Any], list[str]]] = [
     (nested({LR: {"low": 0.1, "high": 0.1}}), ["sweep.space.trainer.lr:", "set trainer.lr=0.1"]),
     (nested({LR: {"low": 0, "high": 0.1}}), ["sweep.space.trainer.lr.low=0.0:", "must be > 0"]),
     (nested({"init.spike": {"low": 0, "high": 1.5}}), ["sweep.space.init.spike.high=1.5:", "<= 1"]),
-    (nested({"prior.spike": {"low": 0.5, "high": 1.0}}), ["sweep.space.prior.spike.high=1.0:", "< 1"]),
+    (nested({"prior.spike": {"low": 0.5, "high": 1.0}}), ["sweep.space.prior.spike.high=1.0:", "<= 0.9999"]),
     (nested({LR: {"low": 0.1, "high": float("inf")}}), ["sweep.space.trainer.lr.high=inf:"]),
     (nested({LR: {"low": float("nan"), "high": 0.1}}), ["sweep.space.trainer.lr.low=nan:"]),
     # wrong types

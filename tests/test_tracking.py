@@ -24,6 +24,7 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from lca_sweep.config import without_password
 from lca_sweep.core.errors import UserError
 from lca_sweep.tracking import (
     BestTrial,
@@ -38,7 +39,7 @@ from lca_sweep.tracking import (
 )
 from lca_sweep.tracking.database import prepare
 from lca_sweep.tracking.quiet import behave
-from lca_sweep.tracking.uri import kind, page, shown
+from lca_sweep.tracking.uri import kind, page
 from lca_sweep.tracking.writer import Change, Epoch, Refused, Writer, batch_of, patiently
 
 # MLflow 3.17 says it to SQLAlchemy 2.1.
@@ -616,7 +617,7 @@ def test_refusals_are_one_line(uri: str, says: str, tmp_path: Path, monkeypatch:
     with pytest.raises(TrackingError, match=says) as caught:
         open_tracker(uri, "lca")
     line = str(caught.value)
-    assert line.startswith(f"tracking.uri={shown(uri)}: ") and "\n" not in line and "secret" not in line
+    assert line.startswith(f"tracking.uri={without_password(uri)}: ") and "\n" not in line and "secret" not in line
     assert isinstance(caught.value, UserError)
     assert sorted(tmp_path.rglob("*")) == before
 

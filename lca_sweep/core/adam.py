@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.optim.adamw import adamw
 
 from lca_sweep.core.knobs import Trainer
 from lca_sweep.core.spikeslab import SpikeSlab
@@ -49,27 +48,26 @@ class _Trial:
 
     def __init__(self, layers: Sequence[AdamLayer], t: int, trainer: Trainer, steps: int) -> None:
         self.w, self.first, self.second = ([p[t] for layer in layers for p in layer[part]] for part in range(3))
-        counters = torch.full((len(self.w),), float(steps), device=self.w[0].device)
-        self.counters = list(counters.unbind())  # adamw counts its own steps
+        self.step = torch.tensor(float(steps), device=self.w[0].device)
         self.trainer = trainer
 
     def update(self, gradients: list[Tensor]) -> None:
-        trainer = self.trainer
-        adamw(
+        """The kernel behind torch.optim.AdamW(fused=True), one pass over memory, without that class's bookkeeping."""
+        self.step += 1
+        torch._fused_adamw_(
             self.w,
             gradients,
             self.first,
             self.second,
             [],
-            self.counters,
-            fused=True,  # one pass over memory
+            [self.step] * len(self.w),
+            lr=self.trainer.lr,
+            beta1=self.trainer.beta1,
+            beta2=self.trainer.beta2,
+            weight_decay=self.trainer.weight_decay,
+            eps=self.trainer.eps,
             amsgrad=False,
             maximize=False,
-            beta1=trainer.beta1,
-            beta2=trainer.beta2,
-            lr=trainer.lr,
-            weight_decay=trainer.weight_decay,
-            eps=trainer.eps,
         )
 
 
@@ -80,14 +78,14 @@ def select(layer: AdamLayer, t: int, out: int, inputs: int) -> AdamLayer:
 
 def columns(layer: AdamLayer, index: Tensor) -> AdamLayer:
     """A copy of the connections from some inputs."""
-    return AdamLayer(*(SpikeSlab(*(p.index_select(-1, index) for p in part)) for part in layer))
+    return AdamLayer(*(SpikeSlab(*(p.gather(-1, index.expand(*p.shape[:-1], -1)) for p in part)) for part in layer))
 
 
 def put_columns(layer: AdamLayer, index: Tensor, source: AdamLayer) -> None:
     """Write back what `columns` took."""
     for part, own in zip(layer, source, strict=True):
         for p, values in zip(part, own, strict=True):
-            p.index_copy_(-1, index, values)
+            p.scatter_(-1, index.expand_as(values), values)
 
 
 def stack(parts: Sequence[AdamLayer], out: int, inputs: int) -> AdamLayer:

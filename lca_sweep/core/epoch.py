@@ -18,6 +18,7 @@ from lca_sweep.core.spikeslab import SpikeSlab
 EVALUATION_BATCH = 1000  # images at once; fixed, because the noise drawn for an image depends on it
 
 
+@torch.inference_mode()
 def train_epoch(pack: Pack, train: Training) -> dict[int, dict[str, float]]:
     """One pass over the training images, in place; the metrics of each trial that come from it."""
     pack.epoch += 1
@@ -57,7 +58,8 @@ class BucketEpoch:
         masks = [real[0][..., train.heard], *real[1:], real[0][..., train.silent]]
         self.prior_share = [weight / self.images * mask for mask in masks]  # padding has no prior
         self.loss: list[Tensor] = []
-        self.active = [torch.zeros_like(units) for units in bucket.units[1:-1]]  # hidden units heard in this epoch
+        # the largest activation of each hidden unit in this epoch
+        self.active = [torch.zeros_like(units, dtype=first.w.m.dtype) for units in bucket.units[1:-1]]
 
     def step(self, x: Tensor, y: Tensor) -> None:
         """One mini-batch: x (heard inputs, batch), y (batch)."""
@@ -69,7 +71,7 @@ class BucketEpoch:
         self.optimiser.update(gradients)
         self.loss.append(loss)
         for active, layer in zip(self.active, trace[1:], strict=True):
-            active |= layer.a.amax(-1) > 0
+            torch.maximum(active, layer.a.amax(-1), out=active)
 
     def finish(self, tolerance: float) -> dict[int, dict[str, float]]:
         """Put the first layer back. By trial: training loss (mean of the steps), prior's part, weights' metrics."""
@@ -78,11 +80,11 @@ class BucketEpoch:
         adam.put_columns(bucket.layers[0], self.train.silent, self.silent)
         loss = torch.stack(self.loss).mean(0)
         prior = prior_loss(bucket, self.images) if self.has_prior else torch.zeros_like(loss)
-        pixels = torch.zeros_like(bucket.units[0]).index_fill_(1, self.train.heard, True)
+        pixels = self.train.nonzero.expand_as(bucket.units[0])
         metrics = {
             "train/loss": loss,
             "train/prior": prior,
-            **weight_metrics(bucket, [pixels, *self.active], tolerance),
+            **weight_metrics(bucket, [pixels, *(active > 0 for active in self.active)], tolerance),
         }
         rows = torch.stack([column.double() for column in metrics.values()], 1).tolist()
         return {
@@ -117,6 +119,7 @@ class Noise:
         return self.eps
 
 
+@torch.inference_mode()
 def evaluate(bucket: Bucket, images: Loaded, purpose: Purpose, epoch: int) -> tuple[list[float], list[float]]:
     """Cross-entropy and accuracy of the stochastic forward pass, for every trial of a bucket."""
     layers = [layer.w for layer in bucket.layers]

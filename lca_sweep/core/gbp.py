@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lca_sweep.core.spikeslab import SpikeSlab, moments
+from lca_sweep.core.spikeslab import Moments, SpikeSlab, moments
 
 
 @dataclass(frozen=True)
@@ -21,8 +21,7 @@ class LayerTrace:
 
     a: Tensor  # (in, batch) images, or (trials, in, batch): the layer's input
     a2: Tensor  # a squared
-    mean: Tensor  # (trials, out, in)
-    variance: Tensor  # (trials, out, in)
+    w: Moments  # (trials, out, in)
     eps: Tensor  # (trials, out, batch) the noise
     d: Tensor  # (trials, out, batch) D = sqrt(a^2 variance^T), the noise's amplitude times sqrt(fan_in)
     z: Tensor  # (trials, out, batch) pre-activation
@@ -43,12 +42,12 @@ def forward(
 
 
 def _forward_layer(layer: SpikeSlab, fan_in: Tensor, a: Tensor, eps: Tensor) -> LayerTrace:
-    mean, variance = moments(layer)
+    w = moments(layer)
     scale = fan_in.rsqrt()
     a2 = a * a
-    d = project(variance, a2).sqrt_()
-    z = project(mean, a).addcmul_(eps, d).mul_(scale)  # z = G + eps Delta
-    return LayerTrace(a, a2, mean, variance, eps, d, z, scale)
+    d = project(w.variance, a2).sqrt_()
+    z = project(w.mean, a).addcmul_(eps, d).mul_(scale)  # z = G + eps Delta
+    return LayerTrace(a, a2, w, eps, d, z, scale)
 
 
 def cross_entropy(z: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
@@ -63,13 +62,14 @@ def cross_entropy(z: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
 def backward(layers: Sequence[SpikeSlab], trace: Sequence[LayerTrace], dz: Tensor) -> list[SpikeSlab]:
     """Gradient of the loss for each layer's (pi, m, xi), exact with the noise held fixed; `dz` is the last layer's."""
     gradients: list[SpikeSlab] = []
+    zero = dz.new_zeros(())
     for depth in range(len(layers) - 1, -1, -1):
         t = trace[depth]
         g = dz * t.scale
-        h = gate((g * t.eps).div_(t.d).mul_(0.5), t.d)  # g eps / (2 D), and 0 where D = 0
+        h = gate(torch.addcdiv(zero, g * t.eps, t.d, value=0.5), t.d)  # g eps / (2 D), and 0 where D = 0
         gradients.append(_weight_gradient(layers[depth], t, g, h))
         if depth > 0:
-            da = back_project(t.mean, g).addcmul_(t.a, back_project(t.variance, h), value=2)  # dC/da
+            da = back_project(t.w.mean, g).addcmul_(t.a, back_project(t.w.variance, h), value=2)  # dC/da
             dz = gate(da, t.a)  # ReLU
     return gradients[::-1]
 
@@ -77,7 +77,7 @@ def backward(layers: Sequence[SpikeSlab], trace: Sequence[LayerTrace], dz: Tenso
 def _weight_gradient(w: SpikeSlab, t: LayerTrace, g: Tensor, h: Tensor) -> SpikeSlab:
     """model: dC/dm, dC/dpi, dC/dxi from A = g^T a and B = h^T a^2."""
     big_a, big_b = correlate(g, t.a), correlate(h, t.a2)
-    keep, pim = 1 - w.pi, w.pi * w.m
+    keep, pim = t.w.keep, t.w.pim
     d_m = torch.addcmul(big_a, pim, big_b, value=2).mul_(keep)  # (1-pi)(A + 2 pi m B)
     d_pi = torch.sub(w.m, pim, alpha=2).mul_(big_b).sub_(big_a).mul_(w.m).addcmul_(w.xi, big_b, value=-1)
     d_xi = big_b.mul_(keep)  # (1-pi) B

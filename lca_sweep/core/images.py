@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from lca_sweep.core.data import Images
+
+ALIGNED = 16  # a row of so many floats starts at a cache line, which matrix products like
 
 
 class Loaded(NamedTuple):
@@ -30,8 +33,9 @@ class Training(NamedTuple):
     """
 
     images: Loaded  # (images, heard)
-    heard: Tensor  # (heard) indices of the pixels that are nonzero in some training image
+    heard: Tensor  # (heard) indices of the pixels that are nonzero in some training image, and a few more
     silent: Tensor  # (silent) indices of the others
+    nonzero: Tensor  # (inputs) whether a pixel is nonzero in some training image
 
 
 def load_images(images: Images, scale: float, device: torch.device | str) -> Loaded:
@@ -43,5 +47,7 @@ def load_training(images: Images, scale: float, device: torch.device | str) -> T
     """Training images as tensors on a device."""
     whole = load_images(images, scale, device)
     nonzero = whole.pixels.amax(0) > 0
-    heard, silent = nonzero.nonzero().flatten(), (~nonzero).nonzero().flatten()
-    return Training(Loaded(whole.pixels.index_select(1, heard), whole.y, scale), heard, silent)
+    order = torch.argsort(nonzero.int(), descending=True, stable=True)
+    columns = min(math.ceil(int(nonzero.sum()) / ALIGNED) * ALIGNED, len(order))
+    heard, silent = order[:columns].sort().values, order[columns:].sort().values
+    return Training(Loaded(whole.pixels.index_select(1, heard), whole.y, scale), heard, silent, nonzero)

@@ -18,7 +18,7 @@ def weight_metrics(bucket: Bucket, heard: Sequence[Tensor], tolerance: float) ->
     """Category fractions overall and per layer, entropy, mean spike mass and dead fraction per layer, for each trial.
 
     `heard` has, for every layer, (trials, in): whether the input was nonzero for any training image (a hidden unit: in
-    this epoch). Connections from unheard inputs get no gradient: their share is `dead_fraction`; `live_` leaves them out.
+    this epoch). Connections from unheard inputs get no gradient: `dead_fraction` is their share, `live_` omits them.
     """
     columns: Columns = {}
     everywhere: list[Columns] = []

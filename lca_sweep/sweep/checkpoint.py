@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
 from torch import Tensor
 
 from lca_sweep.core.files import write_atomically
+from lca_sweep.sweep.errors import SweepError
 
 FORMAT = "1"
 
@@ -37,12 +40,29 @@ def save(file: Path, checkpoint: Checkpoint) -> None:
 
 
 def load(file: Path) -> Checkpoint | None:
-    """The checkpoint, or None where there is none."""
+    """The checkpoint, or None where there is none. Raises SweepError if it cannot be read."""
     if not file.exists():
         return None
-    with safe_open(file, framework="pt") as opened:
+    with _opened(file) as opened:
         header = opened.metadata()
         tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 (not a mapping)
-    if header["format"] != FORMAT:
-        raise ValueError(f"{file}: checkpoint format {header['format']}; this version reads {FORMAT}")
     return Checkpoint(tensors, json.loads(header["about"]), json.loads(header["history"]))
+
+
+def check(file: Path) -> None:
+    """Raise SweepError if there is a checkpoint that `load` could not read; looks at its header only."""
+    if file.exists():
+        with _opened(file):
+            pass
+
+
+@contextmanager
+def _opened(file: Path) -> Iterator[Any]:
+    try:
+        with safe_open(file, framework="pt") as opened:
+            found = (opened.metadata() or {}).get("format")
+            if found != FORMAT:
+                raise SweepError(f"{file}: a checkpoint of format {found}; this version reads {FORMAT}")
+            yield opened
+    except SafetensorError as error:
+        raise SweepError(f"{file}: damaged ({error}); delete it to train its pack anew") from error

@@ -8,7 +8,7 @@ import shlex
 import signal
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -62,7 +62,7 @@ def connected(cluster: Cluster) -> Iterator[Resources]:
     # Ray aborts the driver at SIGTERM without clean-up; as an interrupt it ends in order
     before = signal.signal(signal.SIGTERM, lambda *_: os.kill(os.getpid(), signal.SIGINT))
     try:
-        yield resources(cluster, ray.cluster_resources())
+        yield resources(cluster, [node["Resources"] for node in ray.nodes() if node["Alive"]])
     finally:
         signal.signal(signal.SIGTERM, before)
         ray.shutdown()
@@ -85,17 +85,26 @@ def _python() -> dict[str, str] | None:
     return {"py_executable": quoted} if quoted != sys.executable else None
 
 
-def resources(cluster: Cluster, available: dict[str, float]) -> Resources:
-    """Share out what there is. Raises SweepError if not even one pack fits."""
-    cpus, gpus = int(available.get("CPU", 0)), available.get("GPU", 0.0)
+def resources(cluster: Cluster, nodes: Sequence[Mapping[str, float]]) -> Resources:
+    """Share out what the machines have. Raises SweepError if not even one pack fits on any of them."""
+    cpus = max(int(node.get("CPU", 0)) for node in nodes)
+    gpus = max(node.get("GPU", 0.0) for node in nodes)
     per_pack = cluster.gpus_per_pack if cluster.gpus_per_pack is not None else min(1.0, gpus)
     if cluster.cpus_per_pack > cpus:
         raise SweepError(
-            f"cluster.cpus_per_pack={cluster.cpus_per_pack}: the cluster has {cpus} CPUs; must be <= {cpus}"
+            f"cluster.cpus_per_pack={cluster.cpus_per_pack}: the largest machine has {cpus} CPUs; must be <= {cpus}"
         )
     if per_pack > gpus:
-        raise SweepError(f"cluster.gpus_per_pack={per_pack:g}: the cluster has {gpus:g} GPUs; must be <= {gpus:g}")
-    fit = cpus // cluster.cpus_per_pack
-    if per_pack > 0:
-        fit = min(fit, int(gpus / per_pack))
+        raise SweepError(
+            f"cluster.gpus_per_pack={per_pack:g}: the largest machine has {gpus:g} GPUs; must be <= {gpus:g}"
+        )
+    fit = sum(_fit(cluster.cpus_per_pack, per_pack, node) for node in nodes)
+    if not fit:
+        raise SweepError(f"cluster.cpus_per_pack={cluster.cpus_per_pack}: no machine has as many CPUs beside a GPU")
     return Resources(cluster.cpus_per_pack, per_pack, min(fit, cluster.packs or fit))
+
+
+def _fit(cpus: int, gpus: float, node: Mapping[str, float]) -> int:
+    """How many packs one machine takes."""
+    fit = int(node.get("CPU", 0)) // cpus
+    return min(fit, int(node.get("GPU", 0.0) / gpus)) if gpus else fit

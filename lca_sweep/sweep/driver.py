@@ -18,10 +18,11 @@ from lca_sweep.core.data import Splits, load
 from lca_sweep.core.network import ABOUT
 from lca_sweep.search.space import Space
 from lca_sweep.search.study import Row, Study, database, journal
+from lca_sweep.sweep import checkpoint
 from lca_sweep.sweep.cluster import Resources, connected
 from lca_sweep.sweep.cost import make_pruner
-from lca_sweep.sweep.folder import Folder, folder_path, is_known, opened, plain_config
-from lca_sweep.sweep.layout import trial_folder
+from lca_sweep.sweep.folder import Folder, folder_path, is_known, lasting, opened, plain_config
+from lca_sweep.sweep.layout import checkpoint_file, trial_folder
 from lca_sweep.sweep.ledger import Ledger
 from lca_sweep.sweep.provenance import provenance
 from lca_sweep.sweep.view import View, duration, plural, results_table
@@ -69,6 +70,8 @@ class _Driver:
         self.view.begin(self.study.rows())
         ledger = Ledger(self.config, self.study, self.tracker, self.view, self.tags)
         try:
+            for pack in ledger.orphans:
+                checkpoint.check(checkpoint_file(self.folder.path, pack))
             if ledger.work_left():
                 self._train(ledger, resources)
         except KeyboardInterrupt:
@@ -183,11 +186,8 @@ def tune_packs(config: Config, data: Splits, folder: Folder, ledger: Ledger, res
 
 def derived_name(config: Config) -> str:
     """A name for an unnamed sweep: the same knobs give the same name."""
-    plain = plain_config(config)
-    for group in ("cluster", "tracking"):
-        del plain[group]
-    plain["sweep"] = {"space": plain["sweep"]["space"]}
-    digest: str = hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
+    knobs = {knob: value for knob, value in lasting(plain_config(config)).items() if not knob.startswith("tracking.")}
+    digest: str = hashlib.sha256(json.dumps(knobs, sort_keys=True).encode()).hexdigest()
     return f"{config.data.name}-{digest[:8]}"
 
 

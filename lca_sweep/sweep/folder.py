@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from lca_sweep.config import Config
+from lca_sweep.config import Config, without_password
 from lca_sweep.core.files import write_atomically
 from lca_sweep.sweep.errors import SweepError
 
@@ -70,25 +70,35 @@ def opened(config: Config, path: Path) -> Iterator[Folder]:
 def _identity(config: Config, path: Path) -> str:
     """The sweep's uid, made with its first start; config.yaml is for people and is written at every start."""
     plain = plain_config(config)
-    write_atomically(path / "config.yaml", yaml.safe_dump(plain, sort_keys=False).encode())
     if not is_known(path):
         content = {"uid": uuid.uuid4().hex, "config": plain}
         write_atomically(path / IDENTITY, json.dumps(content, indent=2).encode())
-    uid: str = json.loads((path / IDENTITY).read_bytes())["uid"]
+    known = json.loads((path / IDENTITY).read_bytes())
+    _refuse_other_knobs(path.name, known["config"], plain)  # again: now nobody else can begin it
+    write_atomically(path / "config.yaml", yaml.safe_dump(plain, sort_keys=False).encode())
+    uid: str = known["uid"]
     return uid
 
 
 def plain_config(config: Config) -> dict[str, Any]:
-    """The composed config as nested plain values."""
-    return dataclasses.asdict(config)
+    """The composed config as nested plain values, without the passwords of databases and servers."""
+    plain = dataclasses.asdict(config)
+    plain["tracking"]["uri"] = without_password(config.tracking.uri)
+    plain["search"]["storage"] = config.search.storage and without_password(config.search.storage)
+    return plain
+
+
+def lasting(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """The knobs of a plain config that make a sweep what it is, flat."""
+    return {knob: value for knob, value in _flat(tree).items() if not knob.startswith(FREE)}
 
 
 def _refuse_other_knobs(name: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
-    before, after = _flat(old), _flat(new)
+    before, after = lasting(old), lasting(new)
     differing = [
         f"  {knob}: {before.get(knob, 'not set')} -> {after.get(knob, 'not set')}"
         for knob in sorted(before | after)
-        if before.get(knob) != after.get(knob) and not knob.startswith(FREE)
+        if before.get(knob) != after.get(knob)
     ]
     if differing:
         more = [f"  and {len(differing) - 8} more"] if len(differing) > 8 else []

@@ -9,10 +9,11 @@ import urllib.request
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
+from lca_sweep.config import without_password
 from lca_sweep.tracking.database import artifacts_beside, prepare, sqlite_path
 from lca_sweep.tracking.records import TrackingError
 from lca_sweep.tracking.store import Store
-from lca_sweep.tracking.uri import kind, shown
+from lca_sweep.tracking.uri import kind
 from lca_sweep.tracking.writer import first_line
 
 SECONDS = 10  # for a server's first answer
@@ -40,7 +41,7 @@ def connect(uri: str, experiment: str) -> Store:
     except TrackingError:
         raise
     except Exception as error:  # drivers that are not installed, sockets, permissions, MLflow's own
-        raise TrackingError(f"tracking.uri={shown(uri)}: {_reason(error)}") from error
+        raise TrackingError(f"tracking.uri={without_password(uri)}: {_reason(error)}") from error
 
 
 def _experiment(client: MlflowClient, name: str, artifacts: str | None) -> str:

@@ -11,11 +11,12 @@ from typing import TypeVar
 
 import yaml
 
+from lca_sweep.config import without_password
 from lca_sweep.tracking.note import describe, text
 from lca_sweep.tracking.records import SweepEnd, SweepRecord, TrackingError, TrialRecord
 from lca_sweep.tracking.store import Store, milliseconds, param_text
 from lca_sweep.tracking.tracker import SWEEP_STATUS, TRIAL_STATUS, known
-from lca_sweep.tracking.uri import page, shown
+from lca_sweep.tracking.uri import page
 from lca_sweep.tracking.writer import DELAYS, Change, Epoch, Refused, Unwritten, Writer, first_line, patiently
 
 T = TypeVar("T")
@@ -209,12 +210,12 @@ class MlflowTracker:
         except (AssertionError, TrackingError):
             raise
         except Exception as error:
-            raise TrackingError(f"tracking.uri={shown(self._uri)}: {what}: {first_line(error)}") from error
+            raise TrackingError(f"tracking.uri={without_password(self._uri)}: {what}: {first_line(error)}") from error
 
     def _tell(self, unwritten: Unwritten | None) -> None:
         if unwritten and not self._told:
             self._told = True
-            raise TrackingError(f"tracking.uri={shown(self._uri)}: {unwritten}") from unwritten.error
+            raise TrackingError(f"tracking.uri={without_password(self._uri)}: {unwritten}") from unwritten.error
 
 
 def _same_params(old: Mapping[str, str], new: Mapping[str, str]) -> None:

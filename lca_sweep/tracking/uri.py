@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 from pathlib import Path
+
+from lca_sweep.config import without_password
 
 DEFAULT = "sqlite:///mlflow.db"  # MLflow's own
 LOCAL_UI = "http://127.0.0.1:5000"  # where `mlflow ui` listens
@@ -20,22 +21,17 @@ def kind(uri: str) -> str:
     return "files" if scheme in ("", "file") or len(scheme) == 1 else "other"  # one letter: a drive
 
 
-def shown(uri: str) -> str:
-    """A URI without its password, as it may stand on a screen."""
-    return re.sub(r"(://[^:/@]*):[^/@]*@", r"\1:***@", uri)
-
-
 def ui_command(uri: str) -> str:
     """The shell command, for the present working folder, that opens the MLflow UI on this store; a server's own URL."""
     if kind(uri) == "http":
-        return shown(uri).rstrip("/")
+        return without_password(uri).rstrip("/")
     # a plain `mlflow ui` prefers a folder ./mlruns as older versions filled it
     if uri == DEFAULT and not any(Path("mlruns").glob("[0-9]*/meta.yaml")):
         return "mlflow ui"
-    return f"mlflow ui --backend-store-uri {shlex.quote(shown(uri))}"
+    return f"mlflow ui --backend-store-uri {shlex.quote(without_password(uri))}"
 
 
 def page(uri: str, experiment_id: str) -> str:
     """Address of an experiment's table of runs (the UI itself opens on another tab)."""
-    base = shown(uri).rstrip("/") if kind(uri) == "http" else LOCAL_UI
+    base = without_password(uri).rstrip("/") if kind(uri) == "http" else LOCAL_UI
     return f"{base}/#/experiments/{experiment_id}/runs?workflowType=machine_learning"
