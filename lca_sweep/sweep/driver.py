@@ -25,7 +25,7 @@ from lca_sweep.sweep.folder import Folder, folder_path, is_known, lasting, opene
 from lca_sweep.sweep.layout import checkpoint_file, trial_folder
 from lca_sweep.sweep.ledger import Ledger
 from lca_sweep.sweep.provenance import provenance
-from lca_sweep.sweep.view import View, duration, plural, results_table
+from lca_sweep.sweep.view import View, duration, plural, results_table, wide_console
 from lca_sweep.tracking import BestTrial, SweepEnd, SweepRecord, Tracker, TrackingError, open_tracker, ui_command
 
 DONE, NONE_COMPLETE, INTERRUPTED = 0, 1, 130
@@ -44,7 +44,10 @@ def run(config: Config, space: Space) -> int:
     storage = database(config.search.storage) if config.search.storage else None
     with ExitStack() as stack:
         # a new sweep needs Ray for sure: should it not answer, nothing is written yet
-        resources = None if is_known(path) else stack.enter_context(connected(config.cluster))
+        resources = None
+        if not is_known(path):
+            with wide_console().status("starting Ray"):
+                resources = stack.enter_context(connected(config.cluster))
         tracker = open_tracker(config.tracking.uri, config.tracking.experiment)
         stack.callback(tracker.close)
         folder = stack.enter_context(opened(config, path))

@@ -173,7 +173,7 @@ class View:
 def wide_console() -> Console:
     """Standard output; lines that go to a file or a pipe are not folded."""
     console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=200)
+    return console if console.is_terminal else Console(highlight=False, width=1000)
 
 
 def clock(seconds: float) -> str:
