@@ -73,8 +73,10 @@ def main(rounds: int) -> None:
     data = load("mnist")
     train, whole = load_training(data.train, data.scale, "cpu"), load_images(data.train, data.scale, "cpu")
     steps, paper = len(whole.y) // BATCH, TrialKnobs()
+    kept = (len(train.heard), *PAPER[1:])
     single = {
         "matrix products alone": floor(PAPER, steps),
+        f"those of the {kept[0]} pixels that are ever nonzero": floor(kept, steps),
         "one trial": ours([paper], data, train, 1.0),
         "one trial with a prior": ours([replace(paper, {"prior.weight": 0.01})], data, train, 1.0),
         "plain torch autograd": autograd(whole),

@@ -14,12 +14,12 @@ __all__ = ["Cluster", "Config", "Data", "KnobError", "Pack", "Pruner", "Search",
 NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")  # also a folder's name
 
 
-PASSWORD = re.compile(r"(://[^:/@]*:)[^/@]*@")
+PASSWORD = re.compile(r"(://[^:/@]*:)[^/]*(?=@)|([?&]password=)[^&]*")
 
 
 def without_password(url: str) -> str:
     """A URL as it may be shown and written: `postgresql://me:***@host/db`."""
-    return PASSWORD.sub(r"\1***@", url)
+    return PASSWORD.sub(r"\1\2***", url)
 
 
 @dataclass
@@ -48,7 +48,7 @@ class Search:
 
     sampler: str = knob("tpe", "Optuna's sampler", choices=("tpe", "random"))
     seed: int = knob(0, "seed of the sampler", ge=0, lt=2**32)
-    startup_trials: int = knob(10, "completed trials before TPE stops drawing at random", ge=0)
+    startup_trials: int = knob(10, "trials that ended, pruned ones too, before TPE stops drawing at random", ge=0)
     storage: str | None = knob(None, "Optuna storage URL; null: a journal file in the sweep's folder")
 
 
@@ -120,6 +120,10 @@ def validate(config: Config) -> None:
         raise KnobError(
             f"pack.size={config.pack.size}: pruner=halving compares the trials of a pack; "
             f"must be >= pruner.eta={config.pruner.eta} (or pruner=none)"
+        )
+    if config.data.dir is not None and config.data.name in ("mnist", "digits"):
+        raise KnobError(
+            f"data.dir={config.data.dir}: {config.data.name} needs no files; must be null (or data=mnist_full)"
         )
     gpus = config.cluster.gpus_per_pack
     if gpus is not None and gpus > 1 and gpus != int(gpus):

@@ -26,7 +26,7 @@ shapes = st.lists(st.integers(0, 3), max_size=3)
 
 
 def example(value: float) -> Checkpoint:
-    return Checkpoint({"w": torch.full((2, 3), value)}, {"epoch": 1}, [{"epoch": 1, "trials": []}])
+    return Checkpoint("me", {"w": torch.full((2, 3), value)}, {"epoch": 1}, [{"epoch": 1, "trials": []}])
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -36,7 +36,7 @@ def test_it_comes_back(
 ) -> None:
     rng = torch.Generator().manual_seed(seed)
     tensors = {"a.b": torch.randn(shape, generator=rng), "steps": torch.tensor(seed)}
-    checkpoint.save(tmp_path / "deep" / "c", Checkpoint(tensors, about, history))
+    checkpoint.save(tmp_path / "deep" / "c", Checkpoint("me", tensors, about, history))
     back = checkpoint.load(tmp_path / "deep" / "c")
     assert back is not None and (back.about, back.history) == (about, history)
     assert back.tensors.keys() == tensors.keys()
@@ -46,7 +46,7 @@ def test_it_comes_back(
 
 def test_a_loss_that_is_no_number_comes_back(tmp_path: Path) -> None:
     """Reports of failed trials are part of the history."""
-    checkpoint.save(tmp_path / "c", Checkpoint({}, {}, [{"loss": math.nan, "other": math.inf}]))
+    checkpoint.save(tmp_path / "c", Checkpoint("me", {}, {}, [{"loss": math.nan, "other": math.inf}]))
     back = checkpoint.load(tmp_path / "c")
     assert back is not None and back.tensors == {}
     assert math.isnan(back.history[0]["loss"]) and back.history[0]["other"] == math.inf
@@ -70,7 +70,7 @@ def test_a_kill_before_the_rename_leaves_the_old_one(tmp_path: Path) -> None:
     code = (
         "import os, signal, sys, torch\nfrom pathlib import Path\nfrom lca_sweep.sweep import checkpoint\n"
         "os.replace = lambda *paths: os.kill(os.getpid(), signal.SIGKILL)\n"
-        "checkpoint.save(Path(sys.argv[1]), checkpoint.Checkpoint({'w': torch.zeros(9)}, {}, []))\n"
+        "checkpoint.save(Path(sys.argv[1]), checkpoint.Checkpoint('me', {'w': torch.zeros(9)}, {}, []))\n"
     )
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "c")], cwd=ROOT, timeout=240)
     assert done.returncode == -9

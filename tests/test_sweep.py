@@ -135,7 +135,8 @@ def halving(swept: dict[str, Swept]) -> Swept:
 def test_smoke_ends_well(smoke: Swept) -> None:
     assert (smoke.ended.code, smoke.ended.err) == (0, "")
     assert "done after" in smoke.ended.out and "4 complete" in smoke.ended.out
-    assert re.match(r"MLflow UI: \S*mlflow ui\b", smoke.ended.out.splitlines()[-1])
+    command, page = smoke.ended.out.splitlines()[-2:]
+    assert re.fullmatch(r"  \S*mlflow ui", command) and re.fullmatch(r"  http://127\.0\.0\.1:5000/#/\S+", page)
     assert {entry.name for entry in smoke.folder.iterdir()} == {"sweeps", "mlflow.db", "mlruns"}
     assert not list(smoke.folder.rglob("*.part"))
 
@@ -433,7 +434,7 @@ def test_refused_before_anything_is_written(
     assert main(["+sweep=smoke", *words]) == 2
     said = capsys.readouterr()
     (line,) = said.err.splitlines()
-    assert said.out == "" and line.startswith(f"lca_sweep: {message}")
+    assert said.out in ("", "starting Ray\n") and line.startswith(f"lca_sweep: {message}")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -478,6 +479,15 @@ def test_a_sweep_that_stops_in_the_middle(
     assert (first.status, first.tags["lca.message"]) == ("FAILED", "search: lost")
 
     monkeypatch.setattr("lca_sweep.sweep.driver.connected", NoRay(KeyboardInterrupt()))
+    assert main(["+sweep=smoke"]) == 130
+    assert capsys.readouterr().err == "lca_sweep: interrupted\n"
+    assert parent(tmp_path) == first
+
+    def interrupted(*parts: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("lca_sweep.sweep.driver.connected", ray_of_one_core)
+    monkeypatch.setattr("lca_sweep.sweep.driver.tune_packs", interrupted)
     assert main(["+sweep=smoke"]) == 130
     assert capsys.readouterr().out.splitlines()[-1] == "the same command again goes on from here"
     second = parent(tmp_path)

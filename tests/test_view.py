@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import re
+import subprocess
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -17,7 +19,7 @@ from lca_sweep.config import Config, Pack, Pruner, Sweep
 from lca_sweep.core.knobs import Trainer
 from lca_sweep.core.train import OBJECTIVE
 from lca_sweep.search.study import Row
-from lca_sweep.sweep.view import View, duration, number, params_line, results_table
+from lca_sweep.sweep.view import View, duration, number, params_line, results
 
 PARAMS = {"trainer.lr": 0.0123456, "model.width": 120, "search.word": "tpe"}
 
@@ -241,15 +243,41 @@ def test_knobs_on_a_line() -> None:
     ]
 
 
-@pytest.mark.parametrize("width", [80, 200])
-def test_the_results_fit(width: int) -> None:
+def test_the_results_fit_any_terminal_but_for_the_knobs() -> None:
     extra = {1: {"test/accuracy": 0.9, "weights/vip_fraction": 0.25, "weights/uip_fraction": 0.5}}
-    console = Console(file=io.StringIO(), width=width, highlight=False, color_system=None)
-    console.print(results_table([row(1, "complete", 0.75), row(0, "complete", 0.5)], extra))
-    assert isinstance(console.file, io.StringIO)
-    lines = console.file.getvalue().splitlines()
-    assert max(map(cell_len, lines)) <= width
-    assert lines[0].split() == ["trial", OBJECTIVE, "test/accuracy", "vip", "uip", "knobs"]
-    assert lines[1].split()[:6] == ["1", "0.7500", "0.9000", "0.2500", "0.5000", "trainer.lr=0.0123"]
-    others = next(line for line in lines[2:] if line.split()[0] == "0")
-    assert others.split()[:6] == ["0", "0.5000", "-", "-", "-", "trainer.lr=0.0123"]
+    lines = results([row(1, "complete", 0.75), row(0, "complete", 0.5)], extra)
+    assert lines[0].split() == ["trial", OBJECTIVE, "test/accuracy", "VIP", "UIP"]
+    assert [line.split() for line in lines[1::2]] == [
+        ["1", "0.7500", "0.9000", "0.2500", "0.5000"],
+        ["0", "0.5000", "-", "-", "-"],
+    ]
+    assert {len(line) for line in lines[:2] + lines[3:4]} == {len(lines[0])} and len(lines[0]) <= 60
+    assert [line.strip() for line in lines[2::2]] == [params_line(PARAMS)] * 2
+    assert results([], {}) == []
+
+
+def test_what_an_earlier_run_had_done_does_not_count_as_speed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten trial-epochs in ten seconds, of a pack that came with thirty from its checkpoint."""
+    view = View("s", Config(trainer=Trainer(epochs=50), pack=Pack(size=1), sweep=Sweep(trials=1)))
+    monkeypatch.setattr("lca_sweep.sweep.view.time.monotonic", lambda: 10.0)  # since 0
+    view.pack_started(0, [row(0, "running", None)])
+    view.pack_restored(0, 30)
+    view.packs[0].epoch = 40
+    assert view._eta() == pytest.approx(10.0)
+
+
+def test_a_reader_that_goes_away_does_not_end_the_work() -> None:
+    code = """if True:
+        import sys
+        from lca_sweep.sweep.view import wide_console
+        console = wide_console()
+        for _ in range(200):
+            console.print("line " * 2000)
+        sys.stderr.write("on")
+        """
+    done = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert done.stdout and done.stderr
+    done.stdout.readline()
+    done.stdout.close()
+    assert (done.stderr.read(), done.wait(60)) == ("on", 0)
+    done.stderr.close()

@@ -1,4 +1,4 @@
-"""The spike-and-slab trainer as a library of its own: torch and numpy, nothing else.
+"""The spike-and-slab trainer as a library of its own, on torch and numpy: no framework.
 
     from lca_sweep.core import Pack, Trial, TrialKnobs, fit, load
 

@@ -3,3 +3,9 @@
 
 class UserError(ValueError):
     """The message names what is wrong, its value, and what is allowed. Every part of lca_sweep has its own subclass."""
+
+
+def first_line(error: BaseException) -> str:
+    """An error in one line of bearable length."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0] if len(lines[0]) <= 300 else lines[0][:297] + "..."

@@ -19,6 +19,7 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
 from lca_sweep.config import Config, KnobError, Search, without_password
+from lca_sweep.core.errors import first_line
 from lca_sweep.search.space import Space
 
 JOURNAL = "study.journal"
@@ -171,8 +172,7 @@ def database(url: str) -> BaseStorage:
     try:
         return RDBStorage(url)
     except Exception as error:  # whatever the database's driver raises
-        first = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise KnobError(f"search.storage={without_password(url)}: cannot be opened: {first}") from error
+        raise KnobError(f"search.storage={without_password(url)}: cannot be opened: {first_line(error)}") from error
 
 
 def make_sampler(search: Search, trials: int) -> BaseSampler:

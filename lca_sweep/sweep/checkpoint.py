@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,9 +24,15 @@ FORMAT = "1"
 class Checkpoint:
     """A pack's state, and every report up to it, so that none is lost between a worker and a driver that dies."""
 
+    owner: str  # digest of the pack's trials and their knobs
     tensors: dict[str, Tensor]
     about: dict[str, Any]
     history: list[dict[str, Any]]
+
+
+def owner(trials: Mapping[str, Any]) -> str:
+    """Whose a checkpoint is: the digest of a pack's trials, flat knobs by number."""
+    return hashlib.sha256(json.dumps(trials, sort_keys=True).encode()).hexdigest()
 
 
 def save(file: Path, checkpoint: Checkpoint) -> None:
@@ -33,6 +40,7 @@ def save(file: Path, checkpoint: Checkpoint) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     header = {
         "format": FORMAT,
+        "owner": checkpoint.owner,
         "about": json.dumps(checkpoint.about),
         "history": json.dumps(checkpoint.history),
     }
@@ -46,7 +54,7 @@ def load(file: Path) -> Checkpoint | None:
     with _opened(file) as opened:
         header = opened.metadata()
         tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 (not a mapping)
-    return Checkpoint(tensors, json.loads(header["about"]), json.loads(header["history"]))
+    return Checkpoint(header["owner"], tensors, json.loads(header["about"]), json.loads(header["history"]))
 
 
 def check(file: Path) -> None:

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from lca_sweep.config import Cluster
+from lca_sweep.core.errors import first_line
 from lca_sweep.sweep.errors import SweepError
 
 # before ray is imported; what it prints is about itself, and its files are in its own folder
@@ -46,26 +47,32 @@ def connected(cluster: Cluster) -> Iterator[Resources]:
     os.environ.update({name: value for name, value in QUIET.items() if name not in os.environ})
     import ray
 
-    _answers(cluster.address)
+    address = cluster.address
+    if address == "auto":
+        address = os.environ.get("RAY_ADDRESS", "")
+        if not address:  # Ray would join whatever runs on this machine, be it somebody's private sweep
+            raise SweepError("cluster.address=auto: RAY_ADDRESS is not set; set it, or give the address here")
+    _answers(address)
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     try:
         ray.init(
-            address=cluster.address,
-            include_dashboard=False if cluster.address == "local" else None,
+            address=address,
+            include_dashboard=False if address == "local" else None,
             logging_level=logging.ERROR,
             log_to_driver=False,
-            runtime_env=_python() if cluster.address == "local" else None,
+            runtime_env=_python() if address == "local" else None,
         )
     except (ConnectionError, ValueError, RuntimeError) as error:
-        first = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise SweepError(f"cluster.address={cluster.address}: no Ray cluster answers there: {first}") from error
+        raise SweepError(f"cluster.address={address}: no Ray cluster answers there: {first_line(error)}") from error
     # Ray aborts the driver at SIGTERM without clean-up; as an interrupt it ends in order
     before = signal.signal(signal.SIGTERM, lambda *_: os.kill(os.getpid(), signal.SIGINT))
     try:
         yield resources(cluster, [node["Resources"] for node in ray.nodes() if node["Alive"]])
     finally:
         signal.signal(signal.SIGTERM, before)
+        interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ray does not survive one while it goes down
         ray.shutdown()
+        signal.signal(signal.SIGINT, interrupt)
 
 
 def _answers(address: str) -> None:

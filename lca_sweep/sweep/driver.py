@@ -10,11 +10,12 @@ import shutil
 import sys
 import time
 from collections.abc import Mapping
-from contextlib import ExitStack, nullcontext, suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from lca_sweep.config import Config, KnobError
 from lca_sweep.core.data import Splits, load
+from lca_sweep.core.errors import first_line
 from lca_sweep.core.network import ABOUT
 from lca_sweep.search.space import Space
 from lca_sweep.search.study import Row, Study, database, journal
@@ -25,7 +26,7 @@ from lca_sweep.sweep.folder import Folder, folder_path, is_known, lasting, opene
 from lca_sweep.sweep.layout import checkpoint_file, trial_folder
 from lca_sweep.sweep.ledger import Ledger
 from lca_sweep.sweep.provenance import provenance
-from lca_sweep.sweep.view import View, duration, plural, results_table, wide_console
+from lca_sweep.sweep.view import View, duration, plural, results, wide_console
 from lca_sweep.tracking import BestTrial, SweepEnd, SweepRecord, Tracker, TrackingError, open_tracker, ui_command
 
 DONE, NONE_COMPLETE, INTERRUPTED = 0, 1, 130
@@ -43,17 +44,25 @@ def run(config: Config, space: Space) -> int:
     path = folder_path(config, name)
     storage = database(config.search.storage) if config.search.storage else None
     with ExitStack() as stack:
-        # a new sweep needs Ray for sure: should it not answer, nothing is written yet
-        resources = None
-        if not is_known(path):
-            with wide_console().status("starting Ray"):
-                resources = stack.enter_context(connected(config.cluster))
+        # what needs Ray for sure starts it first: should it not answer, nothing is written yet
+        resources = None if is_known(path) else _start_ray(config, stack)
         tracker = open_tracker(config.tracking.uri, config.tracking.experiment)
         stack.callback(tracker.close)
         folder = stack.enter_context(opened(config, path))
         study = Study.open(config, name, space, storage or journal(path))
         study.claim(folder.uid)
-        return _Driver(config, data, name, folder, study, tracker).run(resources)
+        driver = _Driver(config, data, name, folder, study, tracker)
+        if resources is None and driver.ledger.work_left():
+            resources = _start_ray(config, stack)
+        return driver.run(resources)
+
+
+def _start_ray(config: Config, stack: ExitStack) -> Resources:
+    console = wide_console()
+    if not console.is_terminal:
+        console.print("starting Ray")
+    with console.status("starting Ray"):
+        return stack.enter_context(connected(config.cluster))
 
 
 class _Driver:
@@ -63,39 +72,41 @@ class _Driver:
         self.config, self.data, self.name, self.folder = config, data, name, folder
         self.study, self.tracker, self.view = study, tracker, View(name, config)
         self.tags = {"data": data.name, "data.digest": data.digest[:16], **provenance()}
+        self.ledger = Ledger(config, study, tracker, self.view, self.tags)
+        for pack in self.ledger.orphans:
+            checkpoint.check(checkpoint_file(folder.path, pack))
 
     def run(self, resources: Resources | None) -> int:
-        """Without `resources`, Ray is started only if there is work left."""
+        """Train what is left, on `resources` (None only where nothing is left), and close the books."""
         began, plain = time.monotonic(), plain_config(self.config)
         self.tracker.start_sweep(
             SweepRecord(self.name, self.folder.uid, plain, plain["sweep"]["space"], self.tags, self.folder.path)
         )
         self.view.begin(self.study.rows())
-        ledger = Ledger(self.config, self.study, self.tracker, self.view, self.tags)
         try:
-            for pack in ledger.orphans:
-                checkpoint.check(checkpoint_file(self.folder.path, pack))
-            if ledger.work_left():
-                self._train(ledger, resources)
+            if resources:
+                self._train(resources)
         except KeyboardInterrupt:
             pass  # while Ray starts or stops; during the training Tune itself takes it
-        except Exception as error:
+        except BaseException as error:
             with suppress(TrackingError):  # what went wrong first is what is told
-                self._close("failed", (str(error).strip() or type(error).__name__).splitlines()[0])
+                self._close("failed", first_line(error))
             raise
-        interrupted = ledger.work_left() or self.study.counts()["running"] > 0
+        interrupted = self.ledger.work_left() or self.study.counts()["running"] > 0
         self._close("interrupted" if interrupted else "finished")
-        self._print(interrupted, time.monotonic() - began)
+        what = "interrupted" if interrupted else "done" if resources else "nothing left to do; done"
+        self._print(f"{what} after {duration(time.monotonic() - began)}")
         if interrupted:
+            self.view.say("the same command again goes on from here")
             return INTERRUPTED
         return DONE if self.study.best() else NONE_COMPLETE
 
-    def _train(self, ledger: Ledger, resources: Resources | None) -> None:
+    def _train(self, resources: Resources) -> None:
         trials = plural(self.config.sweep.trials, "trial")
         self.view.say(f"sweep {self.name}: {trials} on {self.data.name}, in {self.folder.path}")
-        with self.view, nullcontext(resources) if resources else connected(self.config.cluster) as ray:
-            ledger.tags = {**ledger.tags, "device": ray.device}
-            tune_packs(self.config, self.data, self.folder, ledger, ray)
+        self.ledger.tags = {**self.tags, "device": resources.device}
+        with self.view:
+            tune_packs(self.config, self.data, self.folder, self.ledger, resources)
 
     def _close(self, status: str, message: str = "") -> None:
         for row in self.study.rows():
@@ -118,31 +129,30 @@ class _Driver:
             found[row.number] = json.loads(about.read_bytes())["metrics"] if about.exists() else {}
         return found
 
-    def _print(self, interrupted: bool, seconds: float) -> None:
+    def _print(self, headline: str) -> None:
         counts, say = self.study.counts(), self.view.say
         states = ", ".join(
             f"{counts[state]} {state}" for state in ("complete", "pruned", "failed", "running") if counts[state]
         )
-        say(f"{'interrupted' if interrupted else 'done'} after {duration(seconds)}: {states or 'no trial'}")
+        say(f"{headline}: {states or 'no trial'}")
         best = self.study.best(5)
-        if best:
-            self.view.console.print(results_table(best, self._metrics(best)))
+        for line in results(best, self._metrics(best)):
+            say(line)
         for row in self.study.rows():
             if row.state == "failed":
                 say(f"trial {row.number} failed: {row.reason}")
-        say(f"MLflow UI: {self._ui()}")
-        if interrupted:
-            say("the same command again goes on from here")
+        for line in self._ui():
+            say(line)
 
-    def _ui(self) -> str:
+    def _ui(self) -> list[str]:
         """How to look at the runs; with the path of our own mlflow where the shell would not find it."""
         command, own = ui_command(self.config.tracking.uri), Path(sys.executable).with_name("mlflow")
         if not command.startswith("mlflow "):
-            return self.tracker.page
+            return [f"MLflow: {self.tracker.page}"]
         if shutil.which("mlflow") != str(own) and own.exists():
             near = os.path.relpath(own)
             command = shlex.quote(str(own) if near.startswith("..") else near) + command.removeprefix("mlflow")
-        return f"{command}   then open {self.tracker.page}"
+        return ["MLflow UI, the runs of this and other sweeps:", f"  {command}", f"  {self.tracker.page}"]
 
 
 def tune_packs(config: Config, data: Splits, folder: Folder, ledger: Ledger, resources: Resources) -> None:
@@ -189,8 +199,7 @@ def tune_packs(config: Config, data: Splits, folder: Folder, ledger: Ledger, res
 
 def derived_name(config: Config) -> str:
     """A name for an unnamed sweep: the same knobs give the same name."""
-    knobs = {knob: value for knob, value in lasting(plain_config(config)).items() if not knob.startswith("tracking.")}
-    digest: str = hashlib.sha256(json.dumps(knobs, sort_keys=True).encode()).hexdigest()
+    digest: str = hashlib.sha256(json.dumps(lasting(plain_config(config)), sort_keys=True).encode()).hexdigest()
     return f"{config.data.name}-{digest[:8]}"
 
 

@@ -32,10 +32,16 @@ class Folder:
 
 
 def folder_path(config: Config, name: str) -> Path:
-    """Where this sweep lies. Raises SweepError if the name belongs to a sweep of other knobs; touches nothing."""
+    """Where this sweep lies; touches nothing.
+
+    Raises SweepError if the name belongs to a sweep of other knobs, or if nothing can be written there.
+    """
     path = Path(config.sweep.dir).absolute() / name
     if is_known(path):
-        _refuse_other_knobs(name, json.loads((path / IDENTITY).read_bytes())["config"], plain_config(config))
+        _refuse_other_knobs(name, _read(path)["config"], plain_config(config))
+    there = next(folder for folder in (path, *path.parents) if folder.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        raise SweepError(f"sweep.dir={config.sweep.dir}: {there} must be a folder that one can write to")
     return path
 
 
@@ -73,11 +79,20 @@ def _identity(config: Config, path: Path) -> str:
     if not is_known(path):
         content = {"uid": uuid.uuid4().hex, "config": plain}
         write_atomically(path / IDENTITY, json.dumps(content, indent=2).encode())
-    known = json.loads((path / IDENTITY).read_bytes())
+    known = _read(path)
     _refuse_other_knobs(path.name, known["config"], plain)  # again: now nobody else can begin it
     write_atomically(path / "config.yaml", yaml.safe_dump(plain, sort_keys=False).encode())
     uid: str = known["uid"]
     return uid
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """What sweep.json says."""
+    try:
+        known: dict[str, Any] = json.loads((path / IDENTITY).read_bytes())
+    except (OSError, ValueError) as error:
+        raise SweepError(f"{path / IDENTITY}: cannot be read ({error}); give another sweep.name") from error
+    return known
 
 
 def plain_config(config: Config) -> dict[str, Any]:

@@ -65,7 +65,9 @@ class Ledger:
         return issue
 
     def book(self, pack: int, reports: Sequence[Mapping[str, Any]]) -> None:
-        """Reports of a pack, old ones among them or not."""
+        """Reports of a pack, old ones among them or not: a pack that goes on first repeats what it had reported."""
+        if len(reports) > 1 and any(self.study.is_open(trial["trial"]) for trial in reports[-1]["trials"]):
+            self.view.pack_restored(pack, reports[-2]["epoch"])
         for report in reports:
             fresh = [trial for trial in report["trials"] if self.study.is_open(trial["trial"])]
             for trial in fresh:

@@ -49,12 +49,13 @@ class PackTrainable(tune.Trainable):
         """Take up one pack: `pack` is its number, `trials` maps trial numbers to their flat knobs."""
         self.path = checkpoint_file(self.plan.folder, config["pack"])
         trials = [Trial(int(n), replace(TrialKnobs(), knobs)) for n, knobs in config["trials"].items()]
-        inputs, classes = self.data.train.x.shape[1], self.data.classes
+        inputs, classes = self.data.inputs, self.data.classes
         self.pack = Pack.start(trials, inputs, classes, padding=self.plan.padding, device=self.plan.device)
         self.history: list[dict[str, Any]] = []
         self.unsent = 0  # reports before this one have reached the driver in an earlier result
+        self.owner = checkpoint.owner(config["trials"])
         saved = checkpoint.load(self.path)
-        if saved is not None:
+        if saved is not None and saved.owner == self.owner:  # another study may have left its own behind
             self.pack.restore(saved.tensors, saved.about)
             self.history = saved.history
         self.knobs = {trial.number: flat(trial.knobs) for trial in trials}
@@ -69,7 +70,7 @@ class PackTrainable(tune.Trainable):
             ended = any(trial.state != "running" for trial in report.trials)
             if ended or report.epoch % self.plan.checkpoint_every == 0:
                 tensors, about = self.pack.state()
-                checkpoint.save(self.path, checkpoint.Checkpoint(tensors, about, self.history))
+                checkpoint.save(self.path, checkpoint.Checkpoint(self.owner, tensors, about, self.history))
         news, self.unsent = self.history[self.unsent :], len(self.history)
         return {"reports": news, "done": not self.pack.buckets}
 

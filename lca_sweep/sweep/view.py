@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -26,6 +28,7 @@ class PackLine:
 
     size: int
     epoch: int = 0
+    restored: int = 0  # epochs that an earlier run had done
     live: int = 0
     best: float = float("nan")
 
@@ -84,10 +87,14 @@ class View:
 
     def pack_started(self, pack: int, rows: Sequence[Row]) -> None:
         """A pack was handed out."""
-        self.packs[pack] = PackLine(len(rows), live=len(rows))
+        self.packs[pack] = PackLine(len(rows), live=sum(row.state == "running" for row in rows))
         self.params |= {row.number: row.params for row in rows}
         numbers = f"{rows[0].number}" if len(rows) == 1 else f"{rows[0].number} to {rows[-1].number}"
         self._event(f"pack {pack} starts: {'trial' if len(rows) == 1 else 'trials'} {numbers}")
+
+    def pack_restored(self, pack: int, epoch: int) -> None:
+        """A pack goes on from a checkpoint after this epoch."""
+        self.packs[pack].restored = epoch
 
     def pack_reported(self, pack: int, report: Mapping[str, Any]) -> None:
         """One epoch of a pack."""
@@ -141,15 +148,11 @@ class View:
     def _eta(self) -> float | None:
         """Seconds left, from the trial-epochs done in this run and still to do."""
         epochs, pruner = self.config.trainer.epochs, self.config.pruner
-        running = [
-            (pack_cost(line.size, pruner, line.epoch), pack_cost(line.size, pruner, epochs))
-            for line in self.packs.values()
-        ]
-        spent = self.done_cost + sum(done for done, _ in running)
+        spent = self.done_cost + sum(self._cost(line, line.epoch) for line in self.packs.values())
         fresh = self.config.sweep.trials - sum(self.counts.values()) - sum(line.live for line in self.packs.values())
         size = self.config.pack.size
         waiting = pack_cost(size, pruner, epochs) * max(fresh, 0) / size
-        to_do = sum(whole - done for done, whole in running) + waiting
+        to_do = sum(self._cost(line, epochs) - self._cost(line, line.epoch) for line in self.packs.values()) + waiting
         return (time.monotonic() - self._since) * to_do / spent if spent else None
 
     def _see(self, number: int, value: float, epoch: int) -> None:
@@ -163,17 +166,31 @@ class View:
 
     def _close_pack(self, pack: int) -> None:
         line = self.packs.pop(pack)
-        self.done_cost += pack_cost(line.size, self.config.pruner, self.config.trainer.epochs)
+        self.done_cost += self._cost(line, self.config.trainer.epochs)
+
+    def _cost(self, line: PackLine, epoch: int) -> float:
+        """Trial-epochs of a pack up to an epoch, done in this run."""
+        pruner = self.config.pruner
+        return pack_cost(line.size, pruner, epoch) - pack_cost(line.size, pruner, min(line.restored, epoch))
 
     def _event(self, line: str) -> None:
         if not self._live:
             self.say(f"[{clock(time.monotonic() - self._since)}] {line}")
 
 
+class PatientConsole(Console):
+    """A console whose reader may go away (`| head`): then it falls silent, and the work goes on."""
+
+    def on_broken_pipe(self) -> None:
+        """Instead of ending the process."""
+        self.quiet = True
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (else Python complains once more at its exit)
+
+
 def wide_console() -> Console:
     """Standard output; lines that go to a file or a pipe are not folded."""
-    console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=1000)
+    console = PatientConsole(highlight=False)
+    return console if console.is_terminal else PatientConsole(highlight=False, width=1000)
 
 
 def clock(seconds: float) -> str:
@@ -208,15 +225,13 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
-def results_table(rows: Sequence[Row], extra: Mapping[int, Mapping[str, float]]) -> Table:
-    """The best trials: objective, some metrics of the last epoch (`extra`, by trial), and the searched knobs."""
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), title_justify="left")
+def results(rows: Sequence[Row], metrics: Mapping[int, Mapping[str, float]]) -> list[str]:
+    """Lines on the best trials: objective and some metrics of the last epoch (by trial), the searched knobs below."""
     columns = ("test/accuracy", "weights/vip_fraction", "weights/uip_fraction")
-    for title in ("trial", OBJECTIVE, *columns):
-        table.add_column(title.removeprefix("weights/").removesuffix("_fraction"), justify="right", no_wrap=True)
-    table.add_column("knobs", overflow="fold")
+    lines = [f"trial  {OBJECTIVE}  test/accuracy     VIP     UIP"] if rows else []
     for row in rows:
-        metrics = extra.get(row.number, {})
-        cells = [f"{metrics[name]:.4f}" if name in metrics else "-" for name in columns]
-        table.add_row(str(row.number), f"{row.value:.4f}", *cells, params_line(row.params))
-    return table
+        found = metrics.get(row.number, {})
+        test, vip, uip = (f"{found[name]:.4f}" if name in found else "-" for name in columns)
+        lines.append(f"{row.number:5d}  {row.value:12.4f}  {test:>13}  {vip:>6}  {uip:>6}")
+        lines += [f"       {params_line(row.params)}"] if row.params else []
+    return lines

@@ -10,11 +10,11 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from lca_sweep.config import without_password
+from lca_sweep.core.errors import first_line
 from lca_sweep.tracking.database import artifacts_beside, prepare, sqlite_path
 from lca_sweep.tracking.records import TrackingError
 from lca_sweep.tracking.store import Store
 from lca_sweep.tracking.uri import kind
-from lca_sweep.tracking.writer import first_line
 
 SECONDS = 10  # for a server's first answer
 

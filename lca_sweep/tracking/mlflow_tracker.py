@@ -12,12 +12,13 @@ from typing import TypeVar
 import yaml
 
 from lca_sweep.config import without_password
+from lca_sweep.core.errors import first_line
 from lca_sweep.tracking.note import describe, text
 from lca_sweep.tracking.records import SweepEnd, SweepRecord, TrackingError, TrialRecord
 from lca_sweep.tracking.store import Store, milliseconds, param_text
 from lca_sweep.tracking.tracker import SWEEP_STATUS, TRIAL_STATUS, known
 from lca_sweep.tracking.uri import page
-from lca_sweep.tracking.writer import DELAYS, Change, Epoch, Refused, Unwritten, Writer, first_line, patiently
+from lca_sweep.tracking.writer import DELAYS, Change, Epoch, Refused, Unwritten, Writer, patiently
 
 T = TypeVar("T")
 

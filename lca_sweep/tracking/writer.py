@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias, TypeVar
 
+from lca_sweep.core.errors import first_line
+
 T = TypeVar("T")
 
 METRICS_A_CALL = 1000  # MLflow's limit for log_batch
@@ -196,9 +198,3 @@ def patiently(attempt: Callable[[], T], delays: Sequence[float] = DELAYS) -> T:
         except Exception:
             time.sleep(delay)
     return attempt()
-
-
-def first_line(error: BaseException) -> str:
-    """An error in one line of bearable length."""
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[0] if len(lines[0]) <= 300 else lines[0][:297] + "..."
