@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 import os
 import shlex
@@ -12,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from lca_sweep import __version__
 from lca_sweep.config import Cluster
 from lca_sweep.core.errors import first_line
 from lca_sweep.sweep.errors import SweepError
@@ -63,10 +65,13 @@ def connected(cluster: Cluster) -> Iterator[Resources]:
             runtime_env=_python() if address == "local" else None,
         )
     except (ConnectionError, ValueError, RuntimeError) as error:
-        raise SweepError(f"cluster.address={address}: no Ray cluster answers there: {first_line(error)}") from error
+        hint = "" if "RAY_AUTH_MODE" in os.environ else " (does it ask for a token? then set RAY_AUTH_MODE=token)"
+        raise SweepError(f"cluster.address={address}: Ray does not connect: {first_line(error)}{hint}") from error
     # Ray aborts the driver at SIGTERM without clean-up; as an interrupt it ends in order
     before = signal.signal(signal.SIGTERM, lambda *_: os.kill(os.getpid(), signal.SIGINT))
     try:
+        if address != "local":
+            _same_package(address)
         yield resources(cluster, [node["Resources"] for node in ray.nodes() if node["Alive"]])
     finally:
         signal.signal(signal.SIGTERM, before)
@@ -84,6 +89,23 @@ def _answers(address: str) -> None:
         socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
     except OSError as error:
         raise SweepError(f"cluster.address={address}: no Ray cluster answers there: {error}") from error
+
+
+def _same_package(address: str) -> None:
+    """A cluster without our package would fail every trial, for good."""
+    import ray
+
+    def version() -> str:
+        return str(importlib.import_module("lca_sweep").__version__)
+
+    try:
+        found = ray.get(ray.remote(version).remote(), timeout=120)
+    except ImportError as error:
+        raise SweepError(f"cluster.address={address}: lca_sweep is not installed on its machines") from error
+    except ray.exceptions.GetTimeoutError as error:
+        raise SweepError(f"cluster.address={address}: no CPU became free there in 120 s") from error
+    if found != __version__:
+        raise SweepError(f"cluster.address={address}: has lca_sweep {found}; must be {__version__}, as here")
 
 
 def _python() -> dict[str, str] | None:
