@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lca_sweep.config import Config
-from lca_sweep.core.knobs import walk
+from lca_sweep.core.knobs import walk, written
 from lca_sweep.overrides import UsageError, checked, no_such_knob
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ def _explain_knob(error: OmegaConfBaseException) -> str:
     if isinstance(error, MissingMandatoryValue):
         return f"{name}=???: must be set"
     if isinstance(error, ValidationError):
-        return f"{name}={_text(error.value)}: {_expected(name, message)}"
+        return f"{name}={written(error.value)}: {_expected(name, message)}"
     return f"{name}: {message}"
 
 
@@ -139,8 +139,3 @@ def _expected(name: str, message: str) -> str:
     knob = re.sub(r"\[\d+\]$", "", name)
     allowed = ranges[knob].allowed().removeprefix("must be") if knob in ranges else ""
     return f"must be {kind}{',' * bool(allowed)}{allowed}"
-
-
-def _text(value: Any) -> str:
-    """A value as one writes it in YAML."""
-    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)

@@ -52,11 +52,12 @@ class BucketEpoch:
         )
         self.weights = [layer.w for layer in self.layers]
         self.no_gradient = SpikeSlab(*map(torch.zeros_like, self.silent.w))
-        weight, self.prior = prior_tensors(bucket, first.w.m)
         self.has_prior = any(trial.knobs.prior.weight > 0 for trial in bucket.trials)
-        real = [bucket.real(depth) for depth in range(len(self.layers))]
-        masks = [real[0][..., train.heard], *real[1:], real[0][..., train.silent]]
-        self.prior_share = [weight / self.images * mask for mask in masks]  # padding has no prior
+        if self.has_prior:
+            weight, self.prior = prior_tensors(bucket, first.w.m)
+            real = [bucket.real(depth) for depth in range(len(self.layers))]
+            masks = [real[0][..., train.heard], *real[1:], real[0][..., train.silent]]
+            self.prior_share = [weight / self.images * mask for mask in masks]  # padding has no prior
         self.loss: list[Tensor] = []
         # the largest activation of each hidden unit in this epoch
         self.active = [torch.zeros_like(units, dtype=first.w.m.dtype) for units in bucket.units[1:-1]]

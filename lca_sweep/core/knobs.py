@@ -119,6 +119,11 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f"; did you mean '{found[0]}'?" if found else ""
 
 
+def written(value: Any) -> str:
+    """A value as one writes it in YAML."""
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+
+
 @dataclass
 class Model:
     """The network's shape; inputs and classes come with the data."""

@@ -15,7 +15,7 @@ from typing import Any, get_type_hints
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from lca_sweep.config import Config
-from lca_sweep.core.knobs import KnobError, Range, TrialKnobs, check, flat, nearest, replace, walk
+from lca_sweep.core.knobs import KnobError, Range, TrialKnobs, check, flat, nearest, replace, walk, written
 
 Space = dict[str, BaseDistribution]
 
@@ -70,7 +70,7 @@ def _leaves(tree: Mapping[str, Any], names: list[str], prefix: str = "") -> Iter
             raise KnobError(f"sweep.space.{path}: no such knob{nearest(path, names)}")
         if not isinstance(node, Mapping):
             expected = "a tree of knobs" if section else "{low: ..., high: ...} or {choices: [...]}"
-            raise KnobError(f"sweep.space.{path}={_text(node)}: must be {expected}")
+            raise KnobError(f"sweep.space.{path}={written(node)}: must be {expected}")
         if section:
             yield from _leaves(node, names, f"{path}.")
         else:
@@ -134,11 +134,11 @@ def _interval(leaf: Mapping[str, Any], knob: Searched) -> BaseDistribution:
 def _log(leaf: Mapping[str, Any], low: float, knob: Searched) -> bool:
     log = leaf.get("log", False)
     if not isinstance(log, bool):
-        raise knob.error(f".log={_text(log)}: must be true or false")
+        raise knob.error(f".log={written(log)}: must be true or false")
     if log and low <= 0:
         raise knob.error(f".low={low}: must be > 0 on a logarithmic scale (log=true)")
     if log and "step" in leaf:
-        raise knob.error(f".step={_text(leaf['step'])}: cannot go with log=true; keep one")
+        raise knob.error(f".step={written(leaf['step'])}: cannot go with log=true; keep one")
     return log
 
 
@@ -156,7 +156,7 @@ def _step(leaf: Mapping[str, Any], low: float, high: float, knob: Searched) -> A
 
 def _categorical(choices: Any, knob: Searched) -> BaseDistribution:
     if not isinstance(choices, (list, tuple)) or not choices:
-        raise knob.error(f".choices={_text(choices)}: must be a list of at least two values")
+        raise knob.error(f".choices={written(choices)}: must be a list of at least two values")
     values = [_value(choice, knob, f".choices[{place}]") for place, choice in enumerate(choices)]
     for place, value in enumerate(values):
         if value in values[:place]:
@@ -171,7 +171,7 @@ def _value(value: Any, knob: Searched, place: str) -> Any:
     if knob.kind in (int, float):
         value = _number(value, knob, place)
     elif not isinstance(value, knob.kind):
-        raise knob.error(f"{place}={_text(value)}: must be {'text' if knob.kind is str else 'true or false'}")
+        raise knob.error(f"{place}={written(value)}: must be {'text' if knob.kind is str else 'true or false'}")
     if not knob.range.holds(value):
         raise knob.error(f"{place}={value}: {knob.range.allowed() or 'must be a finite number'}, as {knob.name}")
     return value
@@ -181,7 +181,7 @@ def _number(value: Any, knob: Searched, place: str) -> Any:
     """An int for a knob of whole numbers, a float for any other; True and "3" are no numbers."""
     whole = knob.kind is int
     if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)):
-        raise knob.error(f"{place}={_text(value)}: must be a {'whole ' if whole else ''}number, as {knob.name}")
+        raise knob.error(f"{place}={written(value)}: must be a {'whole ' if whole else ''}number, as {knob.name}")
     return value if whole else float(value)
 
 
@@ -202,8 +202,3 @@ def _refuse_idle(space: Space, config: Config) -> None:
     for name in space:
         if name in idle:
             raise KnobError(f"sweep.space.{name}: {name} has no effect while {idle[name]}")
-
-
-def _text(value: Any) -> str:
-    """A value as one writes it in YAML."""
-    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)

@@ -87,7 +87,7 @@ class _Driver:
             if resources:
                 self._train(resources)
         except KeyboardInterrupt:
-            pass  # while Ray starts or stops; during the training Tune itself takes it
+            pass  # just before or after the training; during it, Tune itself takes it
         except BaseException as error:
             with suppress(TrackingError):  # what went wrong first is what is told
                 self._close("failed", first_line(error))
