@@ -18,7 +18,8 @@ from lca_sweep.core.data import Splits, load
 from lca_sweep.core.errors import first_line
 from lca_sweep.core.network import ABOUT
 from lca_sweep.search.space import Space
-from lca_sweep.search.study import Row, Study, database, journal
+from lca_sweep.search.storage import database, journal
+from lca_sweep.search.study import Row, Study
 from lca_sweep.sweep import checkpoint
 from lca_sweep.sweep.cluster import Resources, connected
 from lca_sweep.sweep.cost import make_pruner
@@ -73,7 +74,7 @@ class _Driver:
         self.study, self.tracker, self.view = study, tracker, View(name, config)
         self.tags = {"data": data.name, "data.digest": data.digest[:16], **provenance()}
         self.ledger = Ledger(config, study, tracker, self.view, self.tags)
-        for pack in self.ledger.orphans:
+        for pack in self.ledger.ready:
             checkpoint.check(checkpoint_file(folder.path, pack))
 
     def run(self, resources: Resources | None) -> int:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from lca_sweep.config import Config
 from lca_sweep.core.knobs import flat
 from lca_sweep.core.train import OBJECTIVE
+from lca_sweep.search.generations import Ask, due
 from lca_sweep.search.space import knobs
 from lca_sweep.search.study import Row, Study, group_by_pack
 from lca_sweep.sweep.view import View
@@ -23,6 +25,15 @@ class Issue:
     trials: Mapping[int, Mapping[str, Any]]
 
 
+class Wait(enum.Enum):
+    """Neither a pack nor the end."""
+
+    WAIT = enum.auto()
+
+
+WAIT: Final = Wait.WAIT
+
+
 class Ledger:
     """Issues packs and books their reports.
 
@@ -34,30 +45,31 @@ class Ledger:
         self.config, self.study, self.tracker, self.view, self.tags = config, study, tracker, view, tags
         rows = study.rows()
         packs = group_by_pack(rows)
-        self.orphans = [pack for pack, rows in packs.items() if any(row.state == "running" for row in rows)]
-        self.issued = sum(len(rows) for rows in packs.values())
+        # packs to issue: those that a dead driver left unfinished, then those that were asked for
+        self.ready = [pack for pack, rows in packs.items() if any(row.state == "running" for row in rows)]
+        self.asked = sum(len(rows) for rows in packs.values())
         self.next_pack = max(packs, default=-1) + 1
         # what was begun is finished, also if fewer trials are asked for now
-        begun = self.issued + sum(row.pack is None and row.state == "running" for row in rows)
+        begun = self.asked + sum(row.pack is None and row.state == "running" for row in rows)
         self.total = max(config.sweep.trials, begun)
+        self._issued_any = False
 
     def work_left(self) -> bool:
         """Whether any pack is still to be issued."""
-        return bool(self.orphans) or self.issued < self.total
+        return bool(self.ready) or self.asked < self.total
 
-    def issue(self) -> Issue | None:
-        """The next pack: one that a dead driver left unfinished, or one of new trials; None when there is no more."""
-        if self.orphans:
-            pack = self.orphans.pop(0)
-            # all trials of the pack, also those that ended: without a checkpoint its halving must see them again
-            rows = group_by_pack(self.study.rows())[pack]
-        elif self.issued < self.total:
-            pack, self.next_pack = self.next_pack, self.next_pack + 1
-            size = min(self.config.pack.size, self.total - self.issued)
-            rows = self.study.ask(size, pack)
-            self.issued += len(rows)
-        else:
-            return None
+    def issue(self) -> Issue | Wait | None:
+        """The next pack; WAIT while it cannot be known which; None when there is no more."""
+        if ask := self._due():
+            rows = self.study.ask(ask.packs, ask.until)
+            self.asked += len(rows)
+            self.next_pack = max(self.next_pack, ask.packs[-1] + 1)
+            self.ready += [pack for pack in dict.fromkeys(ask.packs) if pack not in self.ready]
+        if not self.ready:
+            return WAIT if self.work_left() else None
+        pack, self._issued_any = self.ready.pop(0), True
+        # all trials of the pack, also those that ended: without a checkpoint its halving must see them again
+        rows = self.study.pack(pack)
         issue = Issue(pack, {row.number: self._knobs(row) for row in rows})
         running = [row for row in rows if row.state == "running"]
         self.tracker.start_trials([self._record(row, pack) for row in running])
@@ -78,7 +90,7 @@ class Ledger:
 
     def pack_failed(self, pack: int, reason: str) -> None:
         """A pack's process died too often, or its code raised: its live trials have failed."""
-        live = [row.number for row in group_by_pack(self.study.rows())[pack] if row.state == "running"]
+        live = [row.number for row in self.study.pack(pack) if row.state == "running"]
         for number in live:
             self.tracker.end_trial(number, "failed", reason)
         self.tracker.flush()
@@ -86,6 +98,16 @@ class Ledger:
             self.study.finish(number, "failed", 0.0, reason)
         if live:
             self.view.pack_failed(pack, live, reason)
+
+    def _due(self) -> Ask | None:
+        """The trials to ask the study for now."""
+        size, search = self.config.pack.size, self.config.search
+        if not search.deterministic:
+            wanted = 0 if self.ready else min(size, self.total - self.asked)
+            return Ask([self.next_pack] * wanted) if wanted else None
+        if self._issued_any and self.study.training():
+            return None  # as `due` would find out in all the rows
+        return due(self.study.rows(), size, search.generation, self.total)
 
     def _book_epoch(self, epoch: int, trial: Mapping[str, Any]) -> None:
         self.tracker.log(trial["trial"], epoch, trial["metrics"])

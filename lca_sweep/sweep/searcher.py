@@ -9,7 +9,7 @@ from ray.tune import Callback
 from ray.tune.experiment import Trial
 from ray.tune.search import Searcher
 
-from lca_sweep.sweep.ledger import Ledger
+from lca_sweep.sweep.ledger import WAIT, Ledger
 
 
 class _Light:
@@ -31,10 +31,12 @@ class PackSearcher(_Light, Searcher):
         return True
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]  # FINISHED is a str
-        """A pack as the config of a Tune trial."""
+        """A pack as the config of a Tune trial; None: ask again later."""
         issue = self.ledger.issue()
         if issue is None:
             return Searcher.FINISHED
+        if issue is WAIT:
+            return None
         return {"pack": issue.pack, "trials": {str(number): dict(knobs) for number, knobs in issue.trials.items()}}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
