@@ -10,7 +10,7 @@ from typing import Any, Final
 from lca_sweep.config import Config
 from lca_sweep.core.knobs import flat
 from lca_sweep.core.train import OBJECTIVE
-from lca_sweep.search.generations import Ask, due
+from lca_sweep.search.generations import Ask, generation, rest
 from lca_sweep.search.space import knobs
 from lca_sweep.search.study import Row, Study, group_by_pack
 from lca_sweep.sweep.view import View
@@ -52,7 +52,7 @@ class Ledger:
         # what was begun is finished, also if fewer trials are asked for now
         begun = self.asked + sum(row.pack is None and row.state == "running" for row in rows)
         self.total = max(config.sweep.trials, begun)
-        self._issued_any = False
+        self._rest = rest(rows, config.pack.size, self.total)
 
     def work_left(self) -> bool:
         """Whether any pack is still to be issued."""
@@ -67,7 +67,7 @@ class Ledger:
             self.ready += [pack for pack in dict.fromkeys(ask.packs) if pack not in self.ready]
         if not self.ready:
             return WAIT if self.work_left() else None
-        pack, self._issued_any = self.ready.pop(0), True
+        pack = self.ready.pop(0)
         # all trials of the pack, also those that ended: without a checkpoint its halving must see them again
         rows = self.study.pack(pack)
         issue = Issue(pack, {row.number: self._knobs(row) for row in rows})
@@ -102,12 +102,13 @@ class Ledger:
     def _due(self) -> Ask | None:
         """The trials to ask the study for now."""
         size, search = self.config.pack.size, self.config.search
-        if not search.deterministic:
-            wanted = 0 if self.ready else min(size, self.total - self.asked)
-            return Ask([self.next_pack] * wanted) if wanted else None
-        if self._issued_any and self.study.training():
-            return None  # as `due` would find out in all the rows
-        return due(self.study.rows(), size, search.generation, self.total)
+        if self._rest:
+            ask, self._rest = self._rest, None
+            return ask
+        if search.deterministic:
+            return None if self.study.training() else generation(self.study.rows(), size, search.generation, self.total)
+        wanted = 0 if self.ready else min(size, self.total - self.asked)
+        return Ask([self.next_pack] * wanted, self.asked + wanted) if wanted else None
 
     def _book_epoch(self, epoch: int, trial: Mapping[str, Any]) -> None:
         self.tracker.log(trial["trial"], epoch, trial["metrics"])
