@@ -87,6 +87,14 @@ class Sweep:
     name: str | None = knob(None, "name of the sweep, also of its folder; null: made from the knobs")
     dir: str = knob("sweeps", "folder that holds the folders of all sweeps")
     trials: int = knob(1, "trials in all", ge=1)
+    resume: str = knob(
+        "auto",
+        "auto: a sweep of this name goes on; never: it is put aside, and a new one begins",
+        choices=("auto", "never"),
+    )
+    target: float | None = knob(None, "stop as soon as a complete trial's objective is at least this")
+    time_budget: float | None = knob(None, "seconds after which a start stops, to go on another time", gt=0)
+    grace: float = knob(25.0, "seconds from SIGTERM to an end at once; in between epochs are finished", ge=0)
     space: dict[str, Any] = knob(
         {}, "what is searched: a tree like the knobs', leaves {low, high, log, step} or {choices}"
     )

@@ -11,27 +11,38 @@ from lca_sweep.core.knobs import flat
 from lca_sweep.core.train import OBJECTIVE
 from lca_sweep.search.space import knobs
 from lca_sweep.search.study import Row, Study, group_by_pack
+from lca_sweep.sweep.stopping import Stopping
 from lca_sweep.sweep.view import View
 from lca_sweep.tracking import Tracker, TrialRecord
 
 
 @dataclass(frozen=True)
 class Issue:
-    """A pack to train: its number and the flat knobs of its trials by number."""
+    """A pack to train: its number, the flat knobs of its trials by number, and packs that its trials were in before."""
 
     pack: int
     trials: Mapping[int, Mapping[str, Any]]
+    origins: tuple[int, ...] = ()
 
 
 class Ledger:
     """Issues packs and books their reports.
 
-    MLflow has the whole of a trial before the study is told its end: what the study has closed is not booked again, so
-    that whatever a driver that dies still had in its queue would be lost.
+    The tracker has the whole of a trial, on disk, before the study is told its end: what the study has closed is not
+    booked again, so that whatever a driver that dies still had in memory would be lost.
     """
 
-    def __init__(self, config: Config, study: Study, tracker: Tracker, view: View, tags: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        config: Config,
+        study: Study,
+        tracker: Tracker,
+        view: View,
+        tags: Mapping[str, str],
+        stopping: Stopping | None = None,
+    ) -> None:
         self.config, self.study, self.tracker, self.view, self.tags = config, study, tracker, view, tags
+        self.stopping = stopping or Stopping(config.sweep)
         rows = study.rows()
         packs = group_by_pack(rows)
         self.orphans = [pack for pack, rows in packs.items() if any(row.state == "running" for row in rows)]
@@ -40,29 +51,25 @@ class Ledger:
         # what was begun is finished, also if fewer trials are asked for now
         begun = self.issued + sum(row.pack is None and row.state == "running" for row in rows)
         self.total = max(config.sweep.trials, begun)
+        for row in study.best(1):
+            self.stopping.see(row.number, row.value or 0.0)
 
     def work_left(self) -> bool:
         """Whether any pack is still to be issued."""
         return bool(self.orphans) or self.issued < self.total
 
     def issue(self) -> Issue | None:
-        """The next pack: one that a dead driver left unfinished, or one of new trials; None when there is no more."""
+        """The next pack: one that was left unfinished, or one of new trials; None when there is no more."""
+        if self.stopping.due():
+            return None
         if self.orphans:
-            pack = self.orphans.pop(0)
-            # all trials of the pack, also those that ended: without a checkpoint its halving must see them again
-            rows = group_by_pack(self.study.rows())[pack]
-        elif self.issued < self.total:
+            return self._issue(self.orphans.pop(0))
+        if self.issued < self.total:
             pack, self.next_pack = self.next_pack, self.next_pack + 1
             size = min(self.config.pack.size, self.total - self.issued)
-            rows = self.study.ask(size, pack)
-            self.issued += len(rows)
-        else:
-            return None
-        issue = Issue(pack, {row.number: self._knobs(row) for row in rows})
-        running = [row for row in rows if row.state == "running"]
-        self.tracker.start_trials([self._record(row, pack) for row in running])
-        self.view.pack_started(pack, rows)
-        return issue
+            self.issued += len(self.study.ask([pack] * size))
+            return self._issue(pack)
+        return None
 
     def book(self, pack: int, reports: Sequence[Mapping[str, Any]]) -> None:
         """Reports of a pack, old ones among them or not: a pack that goes on first repeats what it had reported."""
@@ -76,16 +83,40 @@ class Ledger:
             if fresh:  # else the pack is through, and the view has closed it
                 self.view.pack_reported(pack, report)
 
+    def out_of_memory(self, pack: int, reason: str) -> None:
+        """A pack did not fit: its live trials go on as two packs of half the size, from where they were."""
+        live = [row for row in group_by_pack(self.study.rows())[pack] if row.state == "running"]
+        if len(live) < 2:
+            self.pack_failed(pack, f"out of memory, with one trial in its pack: {reason}")
+            return
+        middle = len(live) // 2
+        halves = [[row.number for row in live[:middle]], [row.number for row in live[middle:]]]
+        new = [self.next_pack, self.next_pack + 1]
+        self.next_pack += 2
+        for numbers, half in zip(halves, new, strict=True):
+            self.study.move(numbers, half, origin=pack)
+        self.orphans = new + self.orphans
+        self.view.pack_split(pack, new, reason)
+
     def pack_failed(self, pack: int, reason: str) -> None:
         """A pack's process died too often, or its code raised: its live trials have failed."""
         live = [row.number for row in group_by_pack(self.study.rows())[pack] if row.state == "running"]
         for number in live:
             self.tracker.end_trial(number, "failed", reason)
-        self.tracker.flush()
+        self.tracker.settle()
         for number in live:
             self.study.finish(number, "failed", 0.0, reason)
         if live:
             self.view.pack_failed(pack, live, reason)
+
+    def _issue(self, pack: int) -> Issue:
+        # all trials of the pack, also those that ended: without a checkpoint its halving must see them again
+        rows = group_by_pack(self.study.rows())[pack]
+        running = [row for row in rows if row.state == "running"]
+        issue = Issue(pack, {row.number: self._knobs(row) for row in rows}, running[0].origins)
+        self.tracker.start_trials([self._record(row, pack) for row in running])
+        self.view.pack_started(pack, rows)
+        return issue
 
     def _book_epoch(self, epoch: int, trial: Mapping[str, Any]) -> None:
         self.tracker.log(trial["trial"], epoch, trial["metrics"])
@@ -96,9 +127,12 @@ class Ledger:
             return
         for trial in trials:
             self.tracker.end_trial(trial["trial"], trial["state"], trial["reason"])
-        self.tracker.flush()  # what cannot be written now is told at the end of the sweep
+        self.tracker.settle()
         for trial in trials:
-            self.study.finish(trial["trial"], trial["state"], trial["metrics"][OBJECTIVE], trial["reason"])
+            value = trial["metrics"][OBJECTIVE]
+            self.study.finish(trial["trial"], trial["state"], value, trial["reason"])
+            if trial["state"] == "complete":
+                self.stopping.see(trial["trial"], value)
 
     def _knobs(self, row: Row) -> dict[str, Any]:
         return flat(knobs(self.config, row.params))

@@ -1,4 +1,4 @@
-"""Ray Tune's side of the ledger: a searcher that suggests packs, and a callback that books what comes back."""
+"""Ray Tune's side of the ledger: a searcher that suggests packs, a callback that books what comes back, a stopper."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from typing import Any
 from ray.tune import Callback
 from ray.tune.experiment import Trial
 from ray.tune.search import Searcher
+from ray.tune.stopper import Stopper
 
 from lca_sweep.sweep.ledger import Ledger
+from lca_sweep.sweep.stopping import Stopping
 
 
 class _Light:
@@ -35,7 +37,8 @@ class PackSearcher(_Light, Searcher):
         issue = self.ledger.issue()
         if issue is None:
             return Searcher.FINISHED
-        return {"pack": issue.pack, "trials": {str(number): dict(knobs) for number, knobs in issue.trials.items()}}
+        trials = {str(number): dict(knobs) for number, knobs in issue.trials.items()}
+        return {"pack": issue.pack, "trials": trials, "origins": list(issue.origins)}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """The callback has seen it."""
@@ -53,14 +56,40 @@ class PackCallback(_Light, Callback):
     def __init__(self, ledger: Ledger) -> None:
         self.ledger = ledger
 
+    def setup(self, *args: Any, **info: Any) -> None:
+        """Tune has just taken the signals for itself."""
+        self.ledger.stopping.listen()
+
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
     ) -> None:
-        self.ledger.book(trial.config["pack"], result["reports"])
+        pack = trial.config["pack"]
+        self.ledger.book(pack, result["reports"])
+        for note in result["notes"]:
+            self.ledger.view.say(f"pack {pack}: {note}")
+        if result["out_of_memory"]:
+            self.ledger.out_of_memory(pack, result["out_of_memory"])
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         file = trial.error_file  # not `get_error`: that one reads a copy which Tune makes later
-        self.ledger.pack_failed(trial.config["pack"], last_words(Path(file).read_text() if file else ""))
+        reason = last_words(Path(file).read_text() if file else "")
+        ended = self.ledger.out_of_memory if "running low on memory" in reason else self.ledger.pack_failed
+        ended(trial.config["pack"], reason)
+
+
+class SweepStopper(_Light, Stopper):
+    """Ends all packs when the sweep is to stop: each finishes its epoch, and cleans up by writing a checkpoint."""
+
+    def __init__(self, stopping: Stopping) -> None:
+        self.stopping = stopping
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        """No pack by itself."""
+        return False
+
+    def stop_all(self) -> bool:
+        """Asked in every round of Tune's loop."""
+        return self.stopping.due()
 
 
 def last_words(errors: str) -> str:

@@ -118,6 +118,12 @@ class View:
         self.say(f"pack {pack} failed: {reason}")
         self._close_pack(pack)
 
+    def pack_split(self, pack: int, halves: Sequence[int], reason: str) -> None:
+        """A pack that did not fit into memory goes on as two."""
+        self.say(f"pack {pack} is out of memory, goes on as packs {halves[0]} and {halves[1]}: {reason}")
+        line = self.packs.pop(pack)
+        self.done_cost += self._cost(line, line.epoch)
+
     def render(self) -> Group:
         """The live table."""
         table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))

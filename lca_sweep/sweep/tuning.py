@@ -1,0 +1,55 @@
+"""Ray Tune as the runner of packs: no search, no early stopping and no checkpoints of its own."""
+
+from __future__ import annotations
+
+import time
+
+from lca_sweep.config import Config
+from lca_sweep.core.data import Splits
+from lca_sweep.sweep.cluster import Resources
+from lca_sweep.sweep.cost import make_pruner
+from lca_sweep.sweep.folder import Folder
+from lca_sweep.sweep.ledger import Ledger
+
+
+def tune_packs(config: Config, data: Splits, folder: Folder, ledger: Ledger, resources: Resources) -> None:
+    """Let Ray Tune run the ledger's packs until there are none left, or until it is interrupted."""
+    from ray import tune  # after `connected` has set its environment
+
+    from lca_sweep.sweep.searcher import PackCallback, PackSearcher, SweepStopper
+    from lca_sweep.sweep.trainable import PackPlan, PackTrainable
+
+    plan = PackPlan(
+        folder=folder.path,
+        pruner=make_pruner(config.pruner),
+        padding=config.pack.padding,
+        checkpoint_every=config.pack.checkpoint_every,
+        threads=config.cluster.cpus_per_pack,
+        device=resources.device,
+    )
+    trainable = tune.with_resources(
+        tune.with_parameters(PackTrainable, data=data, plan=plan), {"cpu": resources.cpus, "gpu": resources.gpus}
+    )
+    tuner = tune.Tuner(
+        trainable,
+        tune_config=tune.TuneConfig(
+            search_alg=PackSearcher(ledger),
+            num_samples=-1,  # until the searcher has no more
+            max_concurrent_trials=resources.packs,
+            reuse_actors=True,
+            trial_name_creator=lambda trial: f"pack-{trial.config['pack']:04d}",
+            trial_dirname_creator=lambda trial: f"pack-{trial.config['pack']:04d}",
+        ),
+        run_config=tune.RunConfig(
+            name=f"ray-{time.strftime('%Y%m%d-%H%M%S')}",
+            storage_path=str(folder.path / "logs"),
+            callbacks=[PackCallback(ledger)],
+            stop=SweepStopper(ledger.stopping),
+            checkpoint_config=tune.CheckpointConfig(
+                checkpoint_frequency=0, checkpoint_at_end=False
+            ),  # packs keep their own
+            failure_config=tune.FailureConfig(max_failures=config.cluster.max_failures),
+            verbose=0,
+        ),
+    )
+    tuner.fit()
