@@ -50,6 +50,12 @@ class Search:
     seed: int = knob(0, "seed of the sampler", ge=0, lt=2**32)
     startup_trials: int = knob(10, "trials that ended, pruned ones too, before TPE stops drawing at random", ge=0)
     storage: str | None = knob(None, "Optuna storage URL; null: a journal file in the sweep's folder")
+    patience: float = knob(60.0, "seconds without an answer of the storage until the sweep stops", ge=0)
+    deterministic: bool = knob(
+        False,
+        "suggestions do not depend on timing: trials are asked for in generations, each when the one before has ended",
+    )
+    generation: int = knob(4, "packs in a generation (deterministic search)", ge=1)
 
 
 @dataclass

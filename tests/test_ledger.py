@@ -100,9 +100,9 @@ class MortalStudy(Study):
 
     life = Life()
 
-    def ask(self, size: int, pack: int) -> list[Row]:
+    def ask(self, packs: Sequence[int], until: int | None = None) -> list[Row]:
         self.life.tick()
-        rows = super().ask(size, pack)
+        rows = super().ask(packs, until)
         self.life.tick()
         return rows
 
@@ -142,10 +142,10 @@ def new_ledger(
     storage: BaseStorage, written: Written, life: Life | None = None, wanted: Config | None = None
 ) -> Ledger:
     wanted = wanted or config()
-    study = Study.open(wanted, "s", SPACE, storage)
-    mortal = MortalStudy(study._study, SPACE)
-    mortal.life = life or Life()
-    return Ledger(wanted, mortal, QueueTracker(written, mortal.life), NoView(), {"device": "cpu"})  # type: ignore[arg-type]
+    study = MortalStudy.open(wanted, "s", SPACE, storage)
+    assert isinstance(study, MortalStudy)
+    study.life = life or Life()
+    return Ledger(wanted, study, QueueTracker(written, study.life), NoView(), {"device": "cpu"})  # type: ignore[arg-type]
 
 
 def metrics(number: int, epoch: int) -> dict[str, float]:
@@ -175,6 +175,7 @@ def history(trials: Sequence[int], ends: Sequence[tuple[int, str]]) -> list[dict
 def issued(ledger: Ledger) -> list[Issue]:
     packs = []
     while issue := ledger.issue():
+        assert isinstance(issue, Issue)
         packs.append(issue)
     return packs
 

@@ -13,7 +13,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from sweep_helpers import Process, Run, children, descendants, parent, poll, process, reported, retrained, running, study
+from sweep_helpers import (
+    Process,
+    Run,
+    children,
+    descendants,
+    parent,
+    poll,
+    process,
+    reported,
+    retrained,
+    running,
+    study,
+)
 
 from lca_sweep.core.data import load
 

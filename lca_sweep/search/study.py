@@ -2,27 +2,30 @@
 
 Each trial carries the pack that it belongs to (user attribute `pack`). A row that is still RUNNING when nobody runs it
 is an orphan of a driver that died: its pack is issued again.
+
+Whatever is asked about it is answered from memory. A new trial is proposed there and written whole, in one go.
 """
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.samplers import BaseSampler, RandomSampler, TPESampler
-from optuna.storages import BaseStorage, JournalStorage, RDBStorage
-from optuna.storages.journal import JournalFileBackend
-from optuna.trial import FrozenTrial, TrialState
+from optuna.exceptions import StorageInternalError
+from optuna.storages import BaseStorage
+from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from lca_sweep.config import Config, KnobError, Search, without_password
-from lca_sweep.core.errors import first_line
+from lca_sweep.config import Config, KnobError, Search
+from lca_sweep.search.outage import Patience, silent
+from lca_sweep.search.sampler import make_sampler
 from lca_sweep.search.space import Space
+from lca_sweep.search.storage import shown
+from lca_sweep.search.table import Table
 
-JOURNAL = "study.journal"
 _STATES = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
 _NAMES = {state: name for name, state in _STATES.items()}
 _NAMES |= {TrialState.RUNNING: "running", TrialState.WAITING: "waiting"}
@@ -39,82 +42,62 @@ class Row:
     value: float | None  # the objective at the end, where the trial is complete
     pack: int | None
     reason: str
+    origins: tuple[int, ...] = ()  # packs that it was in before, the last one first
+    until: int | None = None  # how many trials packs have once those that were asked for together are there
 
 
 class Study:
-    """Ask for trials, report their epochs, tell their ends. All writes may be repeated: the second changes nothing."""
+    """Ask for trials, report their epochs, tell their ends. All writes may be repeated: the second changes nothing.
 
-    def __init__(self, study: optuna.Study, space: Space) -> None:
-        self._study, self._space = study, space
-        self._handles: dict[int, optuna.Trial] = {}
-        self._reported: dict[int, set[int]] = {}
-        self._open: set[int] = set()
-        for row in self.rows():
-            self._reported[row.number] = set(row.values)
-            if row.state == "running":
-                self._open.add(row.number)
+    Every method that writes raises StudyLost if the storage gives no answer for `search.patience` seconds.
+    """
 
-    @staticmethod
-    def open(config: Config, name: str, space: Space, storage: BaseStorage) -> Study:
-        """The study of this sweep, made if it does not exist yet."""
+    def __init__(self, study: optuna.Study, search: Search, space: Space, patience: Patience) -> None:
+        self._search, self._space = search, space
+        self._loose: set[int] = set()  # rows that wait for a pack
+        self._training: set[int] = set()  # rows that run in one
+        self._packs: dict[int, set[int]] = {}  # rows of each pack
+        self._table = Table(study, patience, self._note)
+        self._table.load()
+
+    @classmethod
+    def open(
+        cls, config: Config, name: str, space: Space, storage: BaseStorage, say: Callable[[str], None] = silent
+    ) -> Study:
+        """The study of this sweep, made if it does not exist yet; `say` is told when the storage keeps us waiting."""
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        sampler = make_sampler(config.search, 0)
-        study = optuna.create_study(
-            storage=storage, study_name=name, direction="maximize", sampler=sampler, load_if_exists=True
+        patience = Patience(shown(storage), config.search.patience, say)
+        study = patience(
+            lambda: optuna.create_study(storage=storage, study_name=name, direction="maximize", load_if_exists=True)
         )
-        # seed + trials so far: a sampler rebuilt with its old seed would propose the old points again
-        study.sampler = make_sampler(config.search, len(study.get_trials(deepcopy=False)))
-        return Study(study, space)
+        return cls(study, config.search, space, patience)
 
     def claim(self, uid: str) -> None:
         """Note whose study this is, in a storage that many may share. Raises KnobError if it is another sweep's."""
-        owner = self._study.user_attrs.get("sweep")
-        if owner is None:
-            self._study.set_user_attr("sweep", uid)
-        elif owner != uid:
+        owner = self._table.claim(uid)
+        if owner != uid:
             raise KnobError(
-                f"sweep.name={self._study.study_name}: search.storage holds a study of that name from another folder; "
+                f"sweep.name={self._table.name}: search.storage holds a study of that name from another folder; "
                 "give another name (sweep.name=...), or go on in the old folder (sweep.dir=...)"
             )
 
+    # --- what is known -------------------------------------------------------------------------------------------
+
     def rows(self) -> list[Row]:
         """Every trial, by number."""
-        return [_row(trial) for trial in self._study.get_trials(deepcopy=False)]
+        return [self._row(number) for number in range(len(self._table))]
 
-    def ask(self, size: int, pack: int) -> list[Row]:
-        """Up to `size` rows of a new pack: rows that no pack took before their driver died, then new suggestions."""
-        stray = [row.number for row in self.rows() if row.state == "running" and row.pack is None][:size]
-        trials = [self._reopen(number) for number in stray]
-        trials += [self._study.ask() for _ in range(size - len(trials))]
-        for trial in trials:
-            self._suggest(trial)
-            self._handles[trial.number] = trial
-            self._reported[trial.number] = set()
-            self._open.add(trial.number)
-        for trial in trials:
-            trial.set_user_attr("pack", pack)
-        rows = self._study.get_trials(deepcopy=False)
-        return [_row(rows[trial.number]) for trial in trials]
+    def pack(self, pack: int) -> list[Row]:
+        """The trials of a pack, by number."""
+        return [self._row(number) for number in sorted(self._packs.get(pack, ()))]
 
     def is_open(self, number: int) -> bool:
         """Whether a trial has not been told its end."""
-        return number in self._open
+        return number < len(self._table) and self._trial(number).state == TrialState.RUNNING
 
-    def report(self, number: int, epoch: int, value: float) -> None:
-        """The objective of a running trial after an epoch (from 1)."""
-        if number in self._open and epoch not in self._reported[number]:
-            self._handle(number).report(value, epoch)
-            self._reported[number].add(epoch)
-
-    def finish(self, number: int, state: str, value: float, reason: str = "") -> None:
-        """Tell a trial's end, once: complete (with its value), pruned, or failed (with the reason)."""
-        if number not in self._open:
-            return
-        if reason:
-            self._handle(number).set_user_attr("reason", reason)
-        self._study.tell(number, value if state == "complete" else None, state=_STATES[state])
-        self._open.discard(number)
-        self._handles.pop(number, None)
+    def training(self) -> int:
+        """How many trials are open in packs."""
+        return len(self._training)
 
     def counts(self) -> dict[str, int]:
         """How many trials are in each state."""
@@ -126,61 +109,131 @@ class Study:
         done = [row for row in self.rows() if row.value is not None]
         return sorted(done, key=lambda row: (-(row.value or 0.0), row.number))[:k]
 
-    def _suggest(self, trial: optuna.Trial) -> None:
+    # --- what is written -----------------------------------------------------------------------------------------
+
+    def ask(self, packs: Sequence[int], until: int | None = None) -> list[Row]:
+        """One row for each pack number: rows that wait for a pack first, then new suggestions.
+
+        Those that wait were left by a driver of an older version that died, or put in by hand. `until` is noted in
+        each: how many rows packs have once all these are there.
+        """
+        self._table.look_for_new()
+        return [self._row(self._next({} if until is None else {"until": until}, pack)) for pack in packs]
+
+    def move(self, numbers: Sequence[int], pack: int, origin: int) -> None:
+        """Open trials go from the pack `origin` to another."""
+        for number in filter(self.is_open, numbers):
+            origins = self._trial(number).user_attrs.get("origins", [])
+            if origins[:1] != [origin]:  # else we died just here before
+                self._set_attr(number, "origins", [origin, *origins])
+            self._set_attr(number, "pack", pack)
+
+    def report(self, number: int, epoch: int, value: float) -> None:
+        """The objective of a running trial after an epoch (from 1)."""
+        if self.is_open(number) and epoch not in self._trial(number).intermediate_values:
+            self._table.write(number, lambda storage, id: storage.set_trial_intermediate_value(id, epoch, float(value)))
+
+    def finish(self, number: int, state: str, value: float, reason: str = "") -> None:
+        """Tell a trial's end, once: complete (with its value), pruned, or failed (with the reason)."""
+        if not self.is_open(number):
+            return
+        if reason:
+            self._set_attr(number, "reason", reason)
+        values = self._end_values(number, state, value)
+
+        def end(storage: BaseStorage, id: int) -> None:
+            if not storage.set_trial_state_values(id, _STATES[state], values):
+                raise StorageInternalError("another process wrote the same trial at the same time")
+
+        self._table.write(number, end)
+
+    def _end_values(self, number: int, state: str, value: float) -> list[float] | None:
+        """As `optuna.Study.tell` has it: a pruned trial's value is its last one, if that is a number."""
+        if state == "complete" and math.isnan(value):
+            raise ValueError(f"trial {number} cannot be complete: its value is not a number")
+        if state == "pruned":
+            reported = self._trial(number).intermediate_values
+            value = reported[max(reported)] if reported else math.nan
+        return None if state == "failed" or math.isnan(value) else [float(value)]
+
+    # --- rows ----------------------------------------------------------------------------------------------------
+
+    def _next(self, attrs: Mapping[str, Any], pack: int) -> int:
+        """A row that is in this pack now; its number."""
+        while self._loose:
+            number = min(self._loose, key=lambda loose: (self._trial(loose).state == TrialState.WAITING, loose))
+            if self._take(number, {**attrs, "pack": pack}):
+                return number
+        return self._add({**attrs, "pack": pack})
+
+    def _take(self, number: int, attrs: Mapping[str, Any]) -> bool:
+        """Put a row that waits into a pack; False if another process has ended it meanwhile."""
+        if self._trial(number).state == TrialState.WAITING:
+            self._table.write(number, lambda storage, id: storage.set_trial_state_values(id, TrialState.RUNNING))
+        self._table.read(number)
+        if number not in self._loose:
+            return False
+        whole = self._propose(number)
         for name, distribution in self._space.items():
-            if isinstance(distribution, optuna.distributions.FloatDistribution):
-                trial.suggest_float(
-                    name, distribution.low, distribution.high, step=distribution.step, log=distribution.log
-                )
-            elif isinstance(distribution, optuna.distributions.IntDistribution):
-                trial.suggest_int(
-                    name, distribution.low, distribution.high, step=distribution.step, log=distribution.log
-                )
-            elif isinstance(distribution, optuna.distributions.CategoricalDistribution):
-                trial.suggest_categorical(name, distribution.choices)
+            self._set_param(number, name, distribution.to_internal_repr(whole.params[name]))
+        for key, value in attrs.items():  # the pack last: with it the row is whole
+            self._set_attr(number, key, value)
+        return True
 
-    def _handle(self, number: int) -> optuna.Trial:
-        if number not in self._handles:
-            self._handles[number] = self._reopen(number)
-        return self._handles[number]
+    def _add(self, attrs: Mapping[str, Any]) -> int:
+        """A new row, written whole or not at all; its number."""
+        proposed = self._propose(len(self._table))
+        return self._table.add(
+            create_trial(
+                state=TrialState.RUNNING,
+                params={name: proposed.params[name] for name in self._space},
+                distributions=dict(self._space),
+                user_attrs=dict(attrs),
+                system_attrs=dict(proposed.system_attrs),
+            )
+        )
 
-    def _reopen(self, number: int) -> optuna.Trial:
-        frozen: FrozenTrial = self._study.get_trials(deepcopy=False)[number]
-        return optuna.Trial(self._study, frozen._trial_id)
+    def _propose(self, number: int) -> FrozenTrial:
+        return self._table.mirror.propose(number, self._space, make_sampler(self._search, self._space, number))
 
+    def _set_param(self, number: int, name: str, value: float) -> None:
+        self._table.write(number, lambda storage, id: storage.set_trial_param(id, name, value, self._space[name]))
 
-def journal(folder: Path) -> BaseStorage:
-    """The default storage: a journal file in the sweep's folder, whose lock the caller holds."""
-    file = folder / JOURNAL
-    _mend(file)
-    return JournalStorage(JournalFileBackend(str(file)))
+    def _set_attr(self, number: int, key: str, value: Any) -> None:
+        self._table.write(number, lambda storage, id: storage.set_trial_user_attr(id, key, value))
 
+    def _note(self, number: int) -> None:
+        """Keep the sets of rows right after a row has changed."""
+        row = self._row(number)
+        for members, belongs in (
+            (self._loose, row.pack is None and row.state in ("running", "waiting")),
+            (self._training, row.pack is not None and row.state == "running"),
+        ):
+            (members.add if belongs else members.discard)(number)
+        for origin in row.origins:
+            self._packs.get(origin, set()).discard(number)
+        if row.pack is not None:
+            self._packs.setdefault(row.pack, set()).add(number)
 
-def _mend(file: Path) -> None:
-    """Take away what a writer that was killed, or whose disk was full, can leave: its lock, and half a line.
+    def _trial(self, number: int) -> FrozenTrial:
+        return self._table.mirror.get_trial(number)
 
-    Optuna would wait half a minute for the lock; and it appends to half a line, after which nothing can be read at all.
-    """
-    file.with_name(f"{file.name}.lock").unlink(missing_ok=True)
-    if file.exists():
-        with open(file, "rb+") as journal:
-            journal.truncate(journal.read().rfind(b"\n") + 1)
-
-
-def database(url: str) -> BaseStorage:
-    """The storage at an Optuna URL. Raises KnobError if it cannot be opened."""
-    try:
-        return RDBStorage(url)
-    except Exception as error:  # whatever the database's driver raises
-        raise KnobError(f"search.storage={without_password(url)}: cannot be opened: {first_line(error)}") from error
-
-
-def make_sampler(search: Search, trials: int) -> BaseSampler:
-    """Optuna's sampler, seeded for a study that has so many trials already."""
-    seed = (search.seed + trials) % 2**32
-    if search.sampler == "random":
-        return RandomSampler(seed=seed)
-    return TPESampler(seed=seed, n_startup_trials=search.startup_trials, multivariate=True, constant_liar=True)
+    def _row(self, number: int) -> Row:
+        trial = self._trial(number)
+        attrs, done = trial.user_attrs, trial.state == TrialState.COMPLETE
+        # what an older version left half-written belongs to no pack yet
+        half = not trial.state.is_finished() and not self._space.keys() <= trial.params.keys()
+        return Row(
+            number=number,
+            state=_NAMES[trial.state],
+            params=trial.params,
+            values=trial.intermediate_values,
+            value=trial.value if done else None,
+            pack=None if half else attrs.get("pack"),
+            reason="" if done else attrs.get("reason", ""),
+            origins=tuple(attrs.get("origins", ())),
+            until=attrs.get("until"),
+        )
 
 
 def group_by_pack(rows: Sequence[Row]) -> dict[int, list[Row]]:
@@ -190,15 +243,3 @@ def group_by_pack(rows: Sequence[Row]) -> dict[int, list[Row]]:
         if row.pack is not None:
             packs.setdefault(row.pack, []).append(row)
     return dict(sorted(packs.items()))
-
-
-def _row(trial: FrozenTrial) -> Row:
-    return Row(
-        number=trial.number,
-        state=_NAMES[trial.state],
-        params=trial.params,
-        values=trial.intermediate_values,
-        value=trial.value if trial.state == TrialState.COMPLETE else None,
-        pack=trial.user_attrs.get("pack"),
-        reason=trial.user_attrs.get("reason", ""),
-    )

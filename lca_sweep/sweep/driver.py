@@ -18,7 +18,8 @@ from lca_sweep.core.data import Splits, load
 from lca_sweep.core.errors import UserError, first_line
 from lca_sweep.core.network import ABOUT
 from lca_sweep.search.space import Space
-from lca_sweep.search.study import Row, Study, database, journal
+from lca_sweep.search.storage import database, journal
+from lca_sweep.search.study import Row, Study
 from lca_sweep.sweep.cluster import Resources, connected
 from lca_sweep.sweep.folder import Folder, folder_path, is_known, lasting, opened, plain_config
 from lca_sweep.sweep.layout import trial_folder
@@ -54,7 +55,7 @@ def run(config: Config, space: Space) -> int:
         stack.callback(tracker.close)
         folder = stack.enter_context(opened(config, path, view.say))
         folder.lock.on_stop(lambda reason: stopping.ask(Reason(reason, INTERRUPT.status)))
-        study = Study.open(config, folder.study, space, storage or journal(folder.path))
+        study = Study.open(config, folder.study, space, storage or journal(folder.path), view.say)
         study.claim(folder.uid)
         driver = _Driver(config, data, name, folder, study, tracker, view, stopping)
         if resources is None and driver.work_left():

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from lca_sweep.config import Config
 from lca_sweep.core.knobs import flat
 from lca_sweep.core.train import OBJECTIVE
+from lca_sweep.search.generations import Ask, due
 from lca_sweep.search.space import knobs
 from lca_sweep.search.study import Row, Study, group_by_pack
 from lca_sweep.sweep.stopping import Stopping
@@ -23,6 +25,15 @@ class Issue:
     pack: int
     trials: Mapping[int, Mapping[str, Any]]
     origins: tuple[int, ...] = ()
+
+
+class Wait(enum.Enum):
+    """Neither a pack nor the end."""
+
+    WAIT = enum.auto()
+
+
+WAIT: Final = Wait.WAIT
 
 
 class Ledger:
@@ -45,31 +56,35 @@ class Ledger:
         self.stopping = stopping or Stopping(config.sweep)
         rows = study.rows()
         packs = group_by_pack(rows)
-        self.orphans = [pack for pack, rows in packs.items() if any(row.state == "running" for row in rows)]
-        self.issued = sum(len(rows) for rows in packs.values())
+        # packs to issue: those that a dead driver left unfinished, then those that were asked for
+        self.ready = [pack for pack, rows in packs.items() if any(row.state == "running" for row in rows)]
+        self.asked = sum(len(rows) for rows in packs.values())
         self.next_pack = max(packs, default=-1) + 1
         # what was begun is finished, also if fewer trials are asked for now
-        begun = self.issued + sum(row.pack is None and row.state == "running" for row in rows)
+        begun = self.asked + sum(row.pack is None and row.state == "running" for row in rows)
         self.total = max(config.sweep.trials, begun)
+        self._issued_any = False
         for row in study.best(1):
             self.stopping.see(row.number, row.value or 0.0)
 
     def work_left(self) -> bool:
         """Whether any pack is still to be issued."""
-        return bool(self.orphans) or self.issued < self.total
+        return bool(self.ready) or self.asked < self.total
 
-    def issue(self) -> Issue | None:
-        """The next pack: one that was left unfinished, or one of new trials; None when there is no more."""
+    def issue(self) -> Issue | Wait | None:
+        """The next pack; WAIT while it cannot be known which, or whether there is one; None when there is no more."""
         if self.stopping.due():
             return None
-        if self.orphans:
-            return self._issue(self.orphans.pop(0))
-        if self.issued < self.total:
-            pack, self.next_pack = self.next_pack, self.next_pack + 1
-            size = min(self.config.pack.size, self.total - self.issued)
-            self.issued += len(self.study.ask([pack] * size))
-            return self._issue(pack)
-        return None
+        if ask := self._due():
+            rows = self.study.ask(ask.packs, ask.until)
+            self.asked += len(rows)
+            self.next_pack = max(self.next_pack, ask.packs[-1] + 1)
+            self.ready += [pack for pack in dict.fromkeys(ask.packs) if pack not in self.ready]
+        if self.ready:
+            self._issued_any = True
+            return self._issue(self.ready.pop(0))
+        # a pack that runs may still be split
+        return WAIT if self.work_left() or self.study.training() else None
 
     def book(self, pack: int, reports: Sequence[Mapping[str, Any]]) -> None:
         """Reports of a pack, old ones among them or not: a pack that goes on first repeats what it had reported."""
@@ -85,7 +100,7 @@ class Ledger:
 
     def out_of_memory(self, pack: int, reason: str) -> None:
         """A pack did not fit: its live trials go on as two packs of half the size, from where they were."""
-        live = [row for row in group_by_pack(self.study.rows())[pack] if row.state == "running"]
+        live = [row for row in self.study.pack(pack) if row.state == "running"]
         if len(live) < 2:
             self.pack_failed(pack, f"out of memory, with one trial in its pack: {reason}")
             return
@@ -95,12 +110,12 @@ class Ledger:
         self.next_pack += 2
         for numbers, half in zip(halves, new, strict=True):
             self.study.move(numbers, half, origin=pack)
-        self.orphans = new + self.orphans
+        self.ready = new + self.ready
         self.view.pack_split(pack, new, reason)
 
     def pack_failed(self, pack: int, reason: str) -> None:
         """A pack's process died too often, or its code raised: its live trials have failed."""
-        live = [row.number for row in group_by_pack(self.study.rows())[pack] if row.state == "running"]
+        live = [row.number for row in self.study.pack(pack) if row.state == "running"]
         for number in live:
             self.tracker.end_trial(number, "failed", reason)
         self.tracker.settle()
@@ -111,12 +126,22 @@ class Ledger:
 
     def _issue(self, pack: int) -> Issue:
         # all trials of the pack, also those that ended: without a checkpoint its halving must see them again
-        rows = group_by_pack(self.study.rows())[pack]
+        rows = self.study.pack(pack)
         running = [row for row in rows if row.state == "running"]
         issue = Issue(pack, {row.number: self._knobs(row) for row in rows}, running[0].origins)
         self.tracker.start_trials([self._record(row, pack) for row in running])
         self.view.pack_started(pack, rows)
         return issue
+
+    def _due(self) -> Ask | None:
+        """The trials to ask the study for now."""
+        size, search = self.config.pack.size, self.config.search
+        if not search.deterministic:
+            wanted = 0 if self.ready else min(size, self.total - self.asked)
+            return Ask([self.next_pack] * wanted) if wanted else None
+        if self._issued_any and self.study.training():
+            return None  # as `due` would find out in all the rows
+        return due(self.study.rows(), size, search.generation, self.total)
 
     def _book_epoch(self, epoch: int, trial: Mapping[str, Any]) -> None:
         self.tracker.log(trial["trial"], epoch, trial["metrics"])

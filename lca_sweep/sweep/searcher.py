@@ -10,7 +10,7 @@ from ray.tune.experiment import Trial
 from ray.tune.search import Searcher
 from ray.tune.stopper import Stopper
 
-from lca_sweep.sweep.ledger import Ledger
+from lca_sweep.sweep.ledger import WAIT, Ledger
 from lca_sweep.sweep.stopping import Stopping
 
 
@@ -33,10 +33,12 @@ class PackSearcher(_Light, Searcher):
         return True
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]  # FINISHED is a str
-        """A pack as the config of a Tune trial."""
+        """A pack as the config of a Tune trial; None: ask again later."""
         issue = self.ledger.issue()
         if issue is None:
             return Searcher.FINISHED
+        if issue is WAIT:
+            return None
         trials = {str(number): dict(knobs) for number, knobs in issue.trials.items()}
         return {"pack": issue.pack, "trials": trials, "origins": list(issue.origins)}
 

@@ -1,0 +1,106 @@
+"""Where a study lies: a journal file in the sweep's folder, or a database."""
+
+from __future__ import annotations
+
+import json
+import os
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from optuna.storages import BaseStorage, JournalStorage, RDBStorage
+from optuna.storages.journal import JournalFileBackend
+
+from lca_sweep.config import KnobError, without_password
+from lca_sweep.core.errors import first_line
+
+JOURNAL = "study.journal"
+
+# Of libpq. A server that vanished is noticed within half a minute, and not when the kernel gives up, in 15 minutes.
+POSTGRESQL = {
+    "connect_timeout": 10,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 4,
+    "tcp_user_timeout": 30_000,
+}
+
+
+def journal(folder: Path) -> BaseStorage:
+    """The default storage: a journal file in the sweep's folder, whose lock the caller holds."""
+    file = folder / JOURNAL
+    # a writer that was killed can leave its lock, for which Optuna would wait half a minute
+    file.with_name(f"{file.name}.lock").unlink(missing_ok=True)
+    return Journal(file)
+
+
+class Journal(JournalStorage):
+    """Optuna's journal, with lines that are whole or absent."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+        super().__init__(_WholeLines(str(file)))
+
+
+class _WholeLines(JournalFileBackend):
+    """A full disk, or a kill in the middle of a write, leaves half a line; what follows it Optuna can never read."""
+
+    def __init__(self, file: str) -> None:
+        super().__init__(file)
+        with open(file, "rb+", buffering=0) as journal:
+            _cut(journal)
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        """All of these lines, or none and an OSError."""
+        lines = "".join(json.dumps(log, separators=(",", ":")) + "\n" for log in logs).encode()
+        self._lock.acquire()
+        try:
+            with open(self._file_path, "rb+", buffering=0) as journal:  # never makes a file where it was taken away
+                end = _cut(journal)
+                try:
+                    while lines:
+                        lines = lines[journal.write(lines) :]
+                    os.fsync(journal.fileno())
+                except BaseException:
+                    journal.truncate(end)
+                    raise
+        finally:
+            with suppress(RuntimeError):  # we were held up so long that another process broke the lock
+                self._lock.release()
+
+
+def _cut(journal: Any) -> int:
+    """Take away half a line at the end of an open file; where the file ends, and where the next write goes."""
+    end = journal.seek(0, os.SEEK_END)
+    if end:
+        journal.seek(end - 1)
+        if journal.read(1) != b"\n":
+            journal.seek(0)
+            end = journal.read().rfind(b"\n") + 1
+            journal.truncate(end)
+    return int(journal.seek(end))
+
+
+def database(url: str) -> BaseStorage:
+    """The storage at an Optuna URL. Raises KnobError if it cannot be opened."""
+    try:
+        return RDBStorage(url, engine_kwargs={"connect_args": _connect_args(url)})
+    except Exception as error:  # whatever the database's driver raises
+        raise KnobError(f"search.storage={without_password(url)}: cannot be opened: {first_line(error)}") from error
+
+
+def _connect_args(url: str) -> dict[str, Any]:
+    """How soon a connection gives up, where the URL itself does not say."""
+    scheme = url.partition(":")[0]
+    if scheme in ("postgresql", "postgresql+psycopg", "postgresql+psycopg2"):
+        return {name: value for name, value in POSTGRESQL.items() if f"{name}=" not in url}
+    if scheme.startswith("sqlite") and "timeout=" not in url:
+        return {"timeout": 1}  # who waits longer says so; see outage.py
+    return {}
+
+
+def shown(storage: BaseStorage) -> str:
+    """A storage's name for people, without its password."""
+    if isinstance(storage, RDBStorage):
+        return f"search.storage={without_password(storage.url)}"
+    return str(storage.file) if isinstance(storage, Journal) else type(storage).__name__

@@ -1,0 +1,96 @@
+"""The rows of one study, twice: in the storage, which is the truth, and in a mirror, which is quick to read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import optuna
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.storages import BaseStorage
+from optuna.trial import FrozenTrial
+
+from lca_sweep.search.mirror import Mirror
+from lca_sweep.search.outage import Patience
+
+
+class Table:
+    """Writes to the storage, patiently, and what has been written there to the mirror. `note` is told each new number
+    and each changed one. Every method raises StudyLost if the storage gives no answer.
+    """
+
+    def __init__(self, study: optuna.Study, patience: Patience, note: Callable[[int], None]) -> None:
+        self.name, self.mirror = study.study_name, Mirror()
+        self._storage, self._study = study._storage, study._study_id
+        self._patience, self._note = patience, note
+        self._ids: list[int] = []  # in the storage, by number
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    def load(self) -> None:
+        """Take over all that the storage has; to be called first, and once."""
+        for trial in self._patience(lambda: self._storage.get_all_trials(self._study, deepcopy=False)):
+            self._append(trial._trial_id, trial)
+
+    def claim(self, uid: str) -> str:
+        """Whose study this is: from now on that of `uid`, unless somebody else's already."""
+        owner = self._patience(lambda: self._storage.get_study_user_attrs(self._study)).get("sweep")
+        if owner is None:
+            self._patience(lambda: self._storage.set_study_user_attr(self._study, "sweep", uid))
+        return str(owner or uid)
+
+    def add(self, row: FrozenTrial) -> int:
+        """Add a row, in one write; its number, which is the next one unless others have added rows too."""
+        number = len(self)
+
+        def add() -> int:
+            return self._storage.create_new_trial(self._study, row)
+
+        def add_again() -> int:  # it may be there although the storage gave no answer
+            self._look_for_new()
+            there = [n for n in range(number, len(self)) if _same(self.mirror.get_trial(n), row)]
+            return self._ids[there[0]] if there else add()
+
+        id = self._patience(add, add_again)
+        if len(self) == number and self._patience(lambda: self._id_of(number)) == id:
+            self._append(id, row)
+        else:
+            self.look_for_new()
+        return self._ids.index(id, number)
+
+    def look_for_new(self) -> None:
+        """Take over the rows that others have added."""
+        self._patience(self._look_for_new)
+
+    def write(self, number: int, write: Callable[[BaseStorage, int], object]) -> None:
+        """Change a row. The end of a trial stays as it is, whoever wrote it."""
+        try:
+            self._patience(lambda: write(self._storage, self._ids[number]))
+        except UpdateFinishedTrialError:
+            self.read(number)
+        else:
+            write(self.mirror, number)
+            self._note(number)
+
+    def read(self, number: int) -> None:
+        """Take over what the storage has of a row."""
+        self.mirror.replace(number, self._patience(lambda: self._storage.get_trial(self._ids[number])))
+        self._note(number)
+
+    def _look_for_new(self) -> None:
+        while (id := self._id_of(len(self))) is not None:
+            self._append(id, self._storage.get_trial(id))
+
+    def _id_of(self, number: int) -> int | None:
+        try:
+            return self._storage.get_trial_id_from_study_id_trial_number(self._study, number)
+        except KeyError:
+            return None
+
+    def _append(self, id: int, trial: FrozenTrial) -> None:
+        self._ids.append(id)
+        self._note(self.mirror.append(trial))
+
+
+def _same(trial: FrozenTrial, row: FrozenTrial) -> bool:
+    return trial.params == row.params and trial.user_attrs == row.user_attrs

@@ -1,0 +1,238 @@
+"""Deterministic search: what a sweep finds does not depend on how many packs run at once, nor on who dies when."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.storages import InMemoryStorage
+from optuna.trial import FrozenTrial, TrialState
+from test_ledger import Died, Life, NoView
+
+from lca_sweep.config import Config, Pack, Search, Sweep
+from lca_sweep.core.knobs import Trainer
+from lca_sweep.core.train import OBJECTIVE
+from lca_sweep.search.generations import Ask, due
+from lca_sweep.search.space import Space
+from lca_sweep.search.study import Row, Study
+from lca_sweep.sweep.ledger import WAIT, Issue, Ledger
+from lca_sweep.tracking import NullTracker
+
+EPOCHS, SIZE, PACKS, TRIALS = 2, 2, 2, 11
+SPACE: Space = {
+    "trainer.lr": FloatDistribution(0.01, 0.3, log=True),
+    "model.width": IntDistribution(8, 32, step=4),
+    "model.depth": CategoricalDistribution([1, 2, 3]),
+}
+
+
+class MortalStorage(InMemoryStorage):
+    """Its writer may die before and after each write."""
+
+    life = Life()
+
+    def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
+        self.life.tick()
+        id = super().create_new_trial(study_id, template_trial)
+        self.life.tick()
+        return id
+
+    def set_trial_param(
+        self, trial_id: int, param_name: str, param_value_internal: float, distribution: BaseDistribution
+    ) -> None:
+        self.life.tick()
+        super().set_trial_param(trial_id, param_name, param_value_internal, distribution)
+        self.life.tick()
+
+    def set_trial_state_values(self, trial_id: int, state: TrialState, values: Sequence[float] | None = None) -> bool:
+        self.life.tick()
+        done = super().set_trial_state_values(trial_id, state, values)
+        self.life.tick()
+        return done
+
+    def set_trial_intermediate_value(self, trial_id: int, step: int, intermediate_value: float) -> None:
+        self.life.tick()
+        super().set_trial_intermediate_value(trial_id, step, intermediate_value)
+        self.life.tick()
+
+    def set_trial_user_attr(self, trial_id: int, key: str, value: Any) -> None:
+        self.life.tick()
+        super().set_trial_user_attr(trial_id, key, value)
+        self.life.tick()
+
+
+def config(sampler: str = "tpe", trials: int = TRIALS) -> Config:
+    search = Search(sampler=sampler, startup_trials=3, deterministic=True, generation=PACKS)
+    return Config(
+        pack=Pack(size=SIZE), trainer=Trainer(epochs=EPOCHS), search=search, sweep=Sweep(name="s", trials=trials)
+    )
+
+
+def ledger_of(storage: InMemoryStorage, wanted: Config) -> Ledger:
+    study = Study.open(wanted, "s", SPACE, storage)
+    return Ledger(wanted, study, NullTracker(), NoView(), {})  # type: ignore[arg-type]
+
+
+def objective(params: Mapping[str, Any], epoch: int) -> float:
+    return math.sin(100 * params["trainer.lr"]) + params["model.depth"] / params["model.width"] + epoch / 10
+
+
+def entry(number: int, params: Mapping[str, Any], epoch: int) -> dict[str, Any]:
+    """What a worker says of a trial: it follows from the trial's knobs."""
+    value = objective(params, epoch)
+    state = "running" if epoch < EPOCHS else "complete"
+    state = "pruned" if params["model.depth"] == 2 else "failed" if params["model.width"] == 8 else state
+    return {"trial": number, "state": state, "metrics": {OBJECTIVE: value}, "reason": "x" * (state == "failed")}
+
+
+@dataclass
+class Worker:
+    """A pack in training."""
+
+    pack: int
+    trials: Mapping[int, Mapping[str, Any]]
+    epoch: int = 0
+
+    def step(self, ledger: Ledger) -> bool:
+        """One more epoch, and all reports so far as after a restart; whether the pack is through."""
+        self.epoch += 1
+        reports, live = [], dict(self.trials)
+        for epoch in range(1, self.epoch + 1):
+            trials = [entry(number, params, epoch) for number, params in live.items()]
+            reports.append({"epoch": epoch, "trials": trials})
+            live = {trial["trial"]: live[trial["trial"]] for trial in trials if trial["state"] == "running"}
+        ledger.book(self.pack, [report for report in reports if report["trials"]])
+        return not live
+
+
+def sweep(storage: InMemoryStorage, wanted: Config, places: int, choose: st.DataObject | None) -> None:
+    """A driver with so many places for packs, in which any pack may be the next to report."""
+    ledger, workers = ledger_of(storage, wanted), list[Worker]()
+    while True:
+        issue = None
+        if len(workers) < places:
+            issue = ledger.issue()
+            if isinstance(issue, Issue):
+                workers.append(Worker(issue.pack, dict(issue.trials)))
+                continue
+            assert issue is None or workers, "waits for nobody"
+        if not workers:
+            return
+        which = choose.draw(st.integers(0, len(workers) - 1)) if choose else 0
+        if workers[which].step(ledger):
+            del workers[which]
+
+
+def found(storage: InMemoryStorage, wanted: Config) -> list[Row]:
+    return Study.open(wanted, "s", SPACE, storage).rows()
+
+
+@cache
+def reference(sampler: str, *trials: int) -> list[Row]:
+    """One pack at a time, and nobody dies; the sweep is extended from one number of trials to the next."""
+    storage = InMemoryStorage()
+    for total in trials:
+        sweep(storage, config(sampler, total), 1, None)
+    return found(storage, config(sampler, trials[-1]))
+
+
+@settings(max_examples=60)
+@given(
+    st.sampled_from(["tpe", "random"]),
+    st.sampled_from([(TRIALS,), (5, TRIALS)]),
+    st.sampled_from([1, 2, 4]),
+    st.lists(st.integers(0, 90), max_size=4),
+    st.data(),
+)
+def test_a_sweep_is_the_same_whoever_is_faster_and_whoever_dies(
+    sampler: str, trials: tuple[int, ...], places: int, deaths: list[int], data: st.DataObject
+) -> None:
+    storage = MortalStorage()
+    for total in trials:
+        for death in [*deaths, None]:
+            storage.life = Life(death)
+            try:
+                sweep(storage, config(sampler, total), places, data)
+            except Died:
+                continue
+    storage.life = Life()
+    assert found(storage, config(sampler, trials[-1])) == reference(sampler, *trials)
+
+
+@settings(max_examples=20)
+@given(st.integers(5, TRIALS - 1), st.lists(st.integers(0, 90), max_size=2), st.data())
+def test_a_sweep_that_is_extended_in_the_middle(first: int, deaths: list[int], data: st.DataObject) -> None:
+    """It goes on as if it had been extended after its end."""
+    storage = MortalStorage()
+    for total, death in [*((first, death) for death in deaths), (first, None), (TRIALS, None)]:
+        storage.life = Life(death)
+        try:
+            sweep(storage, config("tpe", total), 2, data)
+        except Died:
+            continue
+    assert found(storage, config()) == reference("tpe", first, TRIALS)
+
+
+def test_tpe_decides_and_sees_what_came_before() -> None:
+    """Else the law above would be an easy one."""
+    tpe, random = reference("tpe", TRIALS), reference("random", TRIALS)
+    assert [row.params for row in tpe[:4]] == [row.params for row in random[:4]]  # the first generation
+    assert all(one.params != other.params for one, other in zip(tpe[4:], random[4:], strict=True))
+    assert {row.state for row in tpe} == {"complete", "pruned", "failed"}
+
+
+@pytest.mark.parametrize("kept", range(4))
+def test_a_driver_that_dies_while_it_asks(kept: int) -> None:
+    """The next one asks for exactly the rest, before it issues anything."""
+    whole = InMemoryStorage()
+    sweep(whole, config(trials=4), 1, None)
+    expected = ledger_of(whole, config())
+    expected.issue()
+    storage = MortalStorage()
+    sweep(storage, config(trials=4), 1, None)
+    storage.life = Life(2 * kept)
+    with pytest.raises(Died):
+        ledger_of(storage, config()).issue()
+    storage.life = Life()
+    assert len(found(storage, config())) == 4 + kept
+    issue = ledger_of(storage, config()).issue()
+    assert isinstance(issue, Issue) and (issue.pack, list(issue.trials)) == (2, [4, 5])
+    assert found(storage, config()) == found(whole, config())
+
+
+def test_a_generation_waits_for_the_one_before() -> None:
+    storage = InMemoryStorage()
+    ledger = ledger_of(storage, config())
+    workers = [
+        Worker(issue.pack, dict(issue.trials)) for issue in (ledger.issue(), ledger.issue()) if issue is not WAIT
+    ]
+    assert [list(worker.trials) for worker in workers] == [[0, 1], [2, 3]]
+    assert ledger.issue() is WAIT and ledger.work_left()
+    for worker in workers:
+        assert ledger.issue() is WAIT
+        while not worker.step(ledger):
+            pass
+    issue = ledger.issue()
+    assert isinstance(issue, Issue) and list(issue.trials) == [4, 5]
+
+
+def row(number: int, pack: int | None, until: int | None = None, state: str = "complete") -> Row:
+    return Row(number, state, {}, {}, None, pack, "", until=until)
+
+
+def test_generations_lie_at_multiples() -> None:
+    assert due([], 3, 2, 100) == Ask([0, 0, 0, 1, 1, 1], 6)
+    assert due([], 3, 2, 5) == Ask([0, 0, 0, 1, 1], 5)
+    cut = [row(n, n // 3, 5) for n in range(5)]
+    assert due(cut, 3, 2, 5) is None
+    assert due(cut, 3, 2, 100) == Ask([2], 6)
+    assert due([*cut, row(5, 2, 6)], 3, 2, 100) == Ask([3, 3, 3, 4, 4, 4], 12)
+    assert due([*cut[:4], row(4, 1, 5, "running")], 3, 2, 100) is None
+    assert due([*cut[:4], row(4, None, state="running")], 3, 2, 5) == Ask([1], 5)  # waits for a pack, not to be ended
