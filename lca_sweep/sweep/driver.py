@@ -8,6 +8,7 @@ import os
 import shlex
 import shutil
 import sys
+import tempfile
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
@@ -19,13 +20,14 @@ from lca_sweep.core.errors import first_line
 from lca_sweep.core.network import ABOUT
 from lca_sweep.search.space import Space
 from lca_sweep.search.study import Row, Study, database, journal
-from lca_sweep.sweep import checkpoint
+from lca_sweep.sweep import layout
 from lca_sweep.sweep.cluster import Resources, connected
 from lca_sweep.sweep.cost import make_pruner
+from lca_sweep.sweep.errors import SweepError
 from lca_sweep.sweep.folder import Folder, folder_path, is_known, lasting, opened, plain_config
-from lca_sweep.sweep.layout import checkpoint_file, trial_folder
 from lca_sweep.sweep.ledger import Ledger
 from lca_sweep.sweep.provenance import provenance
+from lca_sweep.sweep.storage import Storage, StorageError, fetched, storage_at
 from lca_sweep.sweep.view import View, duration, plural, results, wide_console
 from lca_sweep.tracking import BestTrial, SweepEnd, SweepRecord, Tracker, TrackingError, open_tracker, ui_command
 
@@ -42,16 +44,17 @@ def run(config: Config, space: Space) -> int:
     _check_batch(config, data)
     name = config.sweep.name or derived_name(config)
     path = folder_path(config, name)
-    storage = database(config.search.storage) if config.search.storage else None
+    books = database(config.search.storage) if config.search.storage else None
+    storage = _storage(config, name, path)
     with ExitStack() as stack:
         # what needs Ray for sure starts it first: should it not answer, nothing is written yet
         resources = None if is_known(path) else _start_ray(config, stack)
         tracker = open_tracker(config.tracking.uri, config.tracking.experiment)
         stack.callback(tracker.close)
         folder = stack.enter_context(opened(config, path))
-        study = Study.open(config, name, space, storage or journal(path))
+        study = Study.open(config, name, space, books or journal(path))
         study.claim(folder.uid)
-        driver = _Driver(config, data, name, folder, study, tracker)
+        driver = _Driver(config, data, name, folder, storage, study, tracker)
         if resources is None and driver.ledger.work_left():
             resources = _start_ray(config, stack)
         return driver.run(resources)
@@ -68,13 +71,20 @@ def _start_ray(config: Config, stack: ExitStack) -> Resources:
 class _Driver:
     """One start of one sweep, with all its parts in hand."""
 
-    def __init__(self, config: Config, data: Splits, name: str, folder: Folder, study: Study, tracker: Tracker) -> None:
-        self.config, self.data, self.name, self.folder = config, data, name, folder
+    def __init__(
+        self,
+        config: Config,
+        data: Splits,
+        name: str,
+        folder: Folder,
+        storage: Storage,
+        study: Study,
+        tracker: Tracker,
+    ) -> None:
+        self.config, self.data, self.name, self.folder, self.storage = config, data, name, folder, storage
         self.study, self.tracker, self.view = study, tracker, View(name, config)
         self.tags = {"data": data.name, "data.digest": data.digest[:16], **provenance()}
         self.ledger = Ledger(config, study, tracker, self.view, self.tags)
-        for pack in self.ledger.orphans:
-            checkpoint.check(checkpoint_file(folder.path, pack))
 
     def run(self, resources: Resources | None) -> int:
         """Train what is left, on `resources` (None only where nothing is left), and close the books."""
@@ -106,27 +116,33 @@ class _Driver:
         self.view.say(f"sweep {self.name}: {trials} on {self.data.name}, in {self.folder.path}")
         self.ledger.tags = {**self.tags, "device": resources.device}
         with self.view:
-            tune_packs(self.config, self.data, self.folder, self.ledger, resources)
+            tune_packs(self.config, self.data, self.folder, self.storage, self.ledger, resources)
 
     def _close(self, status: str, message: str = "") -> None:
         for row in self.study.rows():
             if row.state == "running":
                 self.tracker.end_trial(row.number, "interrupted", "")
-        best = [self._best(row) for row in self.study.best()]
-        self.tracker.end_sweep(SweepEnd(status, self.study.counts(), best[0] if best else None, message))
+        with tempfile.TemporaryDirectory(prefix="lca-") as scratch:
+            best = [self._best(row, Path(scratch)) for row in self.study.best()]
+            self.tracker.end_sweep(SweepEnd(status, self.study.counts(), best[0] if best else None, message))
 
-    def _best(self, row: Row) -> BestTrial:
-        folder = trial_folder(self.folder.path, row.number)
+    def _best(self, row: Row, scratch: Path) -> BestTrial:
         metrics = self._metrics([row])[row.number]
-        artifacts = folder if (folder / ABOUT).exists() else None
+        try:
+            artifacts = fetched(self.storage, layout.trial(row.number), scratch) if metrics else None
+        except StorageError as error:
+            self.view.say(str(error))
+            artifacts = None
         return BestTrial(row.number, row.value or 0.0, metrics, row.params, artifacts)
 
     def _metrics(self, rows: list[Row]) -> dict[int, Mapping[str, float]]:
-        """Last metrics of complete trials, from what their workers wrote."""
-        found = {}
+        """Last metrics of complete trials, from what their workers wrote; none where that cannot be read."""
+        found: dict[int, Mapping[str, float]] = {}
         for row in rows:
-            about = trial_folder(self.folder.path, row.number) / ABOUT
-            found[row.number] = json.loads(about.read_bytes())["metrics"] if about.exists() else {}
+            with suppress(StorageError):
+                about = self.storage.read(f"{layout.trial(row.number)}/{ABOUT}")
+                found[row.number] = json.loads(about)["metrics"] if about else {}
+            found.setdefault(row.number, {})
         return found
 
     def _print(self, headline: str) -> None:
@@ -155,7 +171,9 @@ class _Driver:
         return ["MLflow UI, the runs of this and other sweeps:", f"  {command}", f"  {self.tracker.page}"]
 
 
-def tune_packs(config: Config, data: Splits, folder: Folder, ledger: Ledger, resources: Resources) -> None:
+def tune_packs(
+    config: Config, data: Splits, folder: Folder, storage: Storage, ledger: Ledger, resources: Resources
+) -> None:
     """Let Ray Tune run the ledger's packs until there are none left, or until it is interrupted."""
     from ray import tune  # after `connected` has set its environment
 
@@ -163,7 +181,8 @@ def tune_packs(config: Config, data: Splits, folder: Folder, ledger: Ledger, res
     from lca_sweep.sweep.trainable import PackPlan, PackTrainable
 
     plan = PackPlan(
-        folder=folder.path,
+        storage=storage,
+        uid=folder.uid,
         pruner=make_pruner(config.pruner),
         padding=config.pack.padding,
         checkpoint_every=config.pack.checkpoint_every,
@@ -195,6 +214,19 @@ def tune_packs(config: Config, data: Splits, folder: Folder, ledger: Ledger, res
         ),
     )
     tuner.fit()
+
+
+def _storage(config: Config, name: str, path: Path) -> Storage:
+    """Where checkpoints and weights go. Raises SweepError if nothing could be kept there."""
+    place = config.sweep.storage
+    if place is None:
+        return storage_at(str(path))
+    storage = storage_at(place, name)
+    try:
+        storage.check()
+    except StorageError as error:
+        raise SweepError(f"sweep.storage={place}: {error.reason}") from error
+    return storage
 
 
 def derived_name(config: Config) -> str:
