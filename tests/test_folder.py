@@ -16,7 +16,6 @@ from lca_sweep.core.knobs import Trainer, replace, walk
 from lca_sweep.sweep.errors import SweepError
 from lca_sweep.sweep.folder import FREE, IDENTITY, Folder, folder_path, plain_config
 from lca_sweep.sweep.folder import opened as opened_by
-from lca_sweep.sweep.layout import checkpoint_file, trial_folder
 
 SPACE = {"trainer": {"lr": {"low": 0.01, "high": 0.3, "log": True}}}
 
@@ -158,11 +157,6 @@ def test_a_folder_that_cannot_be_made_is_told_in_one_line(tmp_path: Path) -> Non
         pass
     assert str(caught.value).startswith(f"sweep.dir={tmp_path / 'file'}: cannot write {tmp_path / 'file'}")
     assert len(str(caught.value).splitlines()) == 1
-
-
-def test_places_differ(tmp_path: Path) -> None:
-    places = [place(tmp_path, n) for n in (0, 1, 9999, 10000) for place in (checkpoint_file, trial_folder)]
-    assert len(set(places)) == len(places) and all(tmp_path in place.parents for place in places)
 
 
 @pytest.mark.parametrize("knob", ["tracking.uri", "search.storage"])

@@ -5,30 +5,29 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shlex
-import shutil
-import sys
+import tempfile
 import time
-from collections.abc import Mapping
 from contextlib import ExitStack, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from lca_sweep.config import Config, KnobError
 from lca_sweep.core.data import Splits, load
 from lca_sweep.core.errors import UserError, first_line
-from lca_sweep.core.network import ABOUT
 from lca_sweep.search.space import Space
 from lca_sweep.search.storage import database, journal
-from lca_sweep.search.study import Row, Study
+from lca_sweep.search.study import Study
 from lca_sweep.sweep.cluster import Resources, connected
+from lca_sweep.sweep.errors import SweepError
 from lca_sweep.sweep.folder import Folder, folder_path, is_known, lasting, opened, plain_config
-from lca_sweep.sweep.layout import trial_folder
 from lca_sweep.sweep.ledger import Ledger
+from lca_sweep.sweep.outcome import Outcome
 from lca_sweep.sweep.provenance import provenance
 from lca_sweep.sweep.stopping import INTERRUPT, Reason, Stopping
+from lca_sweep.sweep.storage import Storage, StorageError, storage_at
 from lca_sweep.sweep.tuning import tune_packs
-from lca_sweep.sweep.view import View, duration, plural, results, wide_console
-from lca_sweep.tracking import BestTrial, SweepEnd, SweepRecord, Tracker, TrackingError, open_tracker, ui_command
+from lca_sweep.sweep.view import View, duration, plural, wide_console
+from lca_sweep.tracking import SweepEnd, SweepRecord, Tracker, TrackingError, open_tracker
 
 DONE, NONE_COMPLETE, STUCK = 0, 1, 3
 
@@ -45,7 +44,8 @@ def run(config: Config, space: Space) -> int:
     _check_batch(config, data)
     name = config.sweep.name or derived_name(config)
     path = folder_path(config, name)
-    storage = database(config.search.storage) if config.search.storage else None
+    _check_storage(config)
+    books = database(config.search.storage) if config.search.storage else None
     view, stopping = View(name, config), Stopping(config.sweep)
     with ExitStack() as stack:
         # what needs Ray for sure starts it first: should it not answer, nothing is written yet
@@ -55,9 +55,9 @@ def run(config: Config, space: Space) -> int:
         stack.callback(tracker.close)
         folder = stack.enter_context(opened(config, path, view.say))
         folder.lock.on_stop(lambda reason: stopping.ask(Reason(reason, INTERRUPT.status)))
-        study = Study.open(config, folder.study, space, storage or journal(folder.path), view.say)
+        study = Study.open(config, folder.study, space, books or journal(folder.path), view.say)
         study.claim(folder.uid)
-        driver = _Driver(config, data, name, folder, study, tracker, view, stopping)
+        driver = _Driver(config, data, name, folder, _storage(config, name, folder), study, tracker, view, stopping)
         if resources is None and driver.work_left():
             resources = _start_ray(config, stack)
         stack.enter_context(stopping.signals())
@@ -72,24 +72,24 @@ def _start_ray(config: Config, stack: ExitStack) -> Resources:
         return stack.enter_context(connected(config.cluster))
 
 
+@dataclass
 class _Driver:
     """One start of one sweep, with all its parts in hand."""
 
-    def __init__(
-        self,
-        config: Config,
-        data: Splits,
-        name: str,
-        folder: Folder,
-        study: Study,
-        tracker: Tracker,
-        view: View,
-        stopping: Stopping,
-    ) -> None:
-        self.config, self.data, self.name, self.folder = config, data, name, folder
-        self.study, self.tracker, self.view, self.stopping = study, tracker, view, stopping
-        self.tags = {"data": data.name, "data.digest": data.digest[:16], **provenance()}
-        self.ledger = Ledger(config, study, tracker, view, self.tags, stopping)
+    config: Config
+    data: Splits
+    name: str
+    folder: Folder
+    storage: Storage
+    study: Study
+    tracker: Tracker
+    view: View
+    stopping: Stopping
+
+    def __post_init__(self) -> None:
+        self.tags = {"data": self.data.name, "data.digest": self.data.digest[:16], **provenance()}
+        self.ledger = Ledger(self.config, self.study, self.tracker, self.view, self.tags, self.stopping)
+        self.outcome = Outcome(self.config, self.study, self.storage, self.view)
 
     def work_left(self) -> bool:
         """Whether there is anything to train."""
@@ -117,11 +117,11 @@ class _Driver:
         self.view.say(f"sweep {self.name}: {trials} on {self.data.name}, in {self.folder.path}")
         self.ledger.tags = {**self.tags, "device": resources.device}
         with self.view:
-            tune_packs(self.config, self.data, self.folder, self.ledger, resources)
+            tune_packs(self.config, self.data, self.folder, self.storage, self.ledger, resources)
 
     def _end(self, seconds: float) -> int:
         """Close the books and say what became of the sweep; the exit status."""
-        unfinished = self.ledger.work_left() or self.study.counts()["running"] > 0
+        unfinished = self.ledger.work_left() or self.study.training() > 0
         reason = self.stopping.reason or INTERRUPT if unfinished else None
         goes_on = reason is not None and not reason.reached
         headline = reason.text if reason else "done"
@@ -132,7 +132,7 @@ class _Driver:
             error.status, trouble = STUCK, error  # told after the results, which are safe
         except KeyboardInterrupt:
             pass  # whatever the tracker has not written is in its outbox
-        self._print(f"{headline} after {duration(seconds)}")
+        self.outcome.tell(f"{headline} after {duration(seconds)}", self.tracker.page)
         if goes_on:
             self.view.say("the same command again goes on from here")
         if trouble:
@@ -154,47 +154,26 @@ class _Driver:
         for row in self.study.rows():
             if row.state == "running":
                 self.tracker.end_trial(row.number, "interrupted", "")
-        best = [self._best(row) for row in self.study.best()]
-        self.tracker.end_sweep(SweepEnd(status, self.study.counts(), best[0] if best else None, message))
+        with tempfile.TemporaryDirectory(prefix="lca-") as scratch:
+            best = self.outcome.best(Path(scratch))
+            self.tracker.end_sweep(SweepEnd(status, self.study.counts(), best, message))
 
-    def _best(self, row: Row) -> BestTrial:
-        folder = trial_folder(self.folder.path, row.number)
-        metrics = self._metrics([row])[row.number]
-        artifacts = folder if (folder / ABOUT).exists() else None
-        return BestTrial(row.number, row.value or 0.0, metrics, row.params, artifacts)
 
-    def _metrics(self, rows: list[Row]) -> dict[int, Mapping[str, float]]:
-        """Last metrics of complete trials, from what their workers wrote."""
-        found = {}
-        for row in rows:
-            about = trial_folder(self.folder.path, row.number) / ABOUT
-            found[row.number] = json.loads(about.read_bytes())["metrics"] if about.exists() else {}
-        return found
+def _check_storage(config: Config) -> None:
+    """Raise SweepError if nothing could be kept where checkpoints and weights are to go."""
+    place = config.sweep.storage
+    if place is None:
+        return  # the sweep's folder is checked by itself
+    try:
+        storage_at(place).check()
+    except StorageError as error:
+        raise SweepError(f"sweep.storage={place}: {error.reason}") from error
 
-    def _print(self, headline: str) -> None:
-        counts, say = self.study.counts(), self.view.say
-        states = ", ".join(
-            f"{counts[state]} {state}" for state in ("complete", "pruned", "failed", "running") if counts[state]
-        )
-        say(f"{headline}: {states or 'no trial'}")
-        best = self.study.best(5)
-        for line in results(best, self._metrics(best)):
-            say(line)
-        for row in self.study.rows():
-            if row.state == "failed":
-                say(f"trial {row.number} failed: {row.reason}")
-        for line in self._ui():
-            say(line)
 
-    def _ui(self) -> list[str]:
-        """How to look at the runs; with the path of our own mlflow where the shell would not find it."""
-        command, own = ui_command(self.config.tracking.uri), Path(sys.executable).with_name("mlflow")
-        if not command.startswith("mlflow "):
-            return [f"MLflow: {self.tracker.page}"]
-        if shutil.which("mlflow") != str(own) and own.exists():
-            near = os.path.relpath(own)
-            command = shlex.quote(str(own) if near.startswith("..") else near) + command.removeprefix("mlflow")
-        return ["MLflow UI, the runs of this and other sweeps:", f"  {command}", f"  {self.tracker.page}"]
+def _storage(config: Config, name: str, folder: Folder) -> Storage:
+    """Where checkpoints and weights go; a storage that many share may hold another sweep of the same name."""
+    place = config.sweep.storage
+    return storage_at(str(folder.path)) if place is None else storage_at(place, f"{name}-{folder.uid[:8]}")
 
 
 def derived_name(config: Config) -> str:

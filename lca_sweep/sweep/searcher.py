@@ -11,7 +11,6 @@ from ray.tune.search import Searcher
 from ray.tune.stopper import Stopper
 
 from lca_sweep.sweep.ledger import WAIT, Ledger
-from lca_sweep.sweep.stopping import Stopping
 
 
 class _Light:
@@ -52,15 +51,41 @@ class PackSearcher(_Light, Searcher):
         """Nothing, for the same reason."""
 
 
+class SweepStopper(_Light, Stopper):
+    """Ends the packs when the sweep is to stop: each when it has reported its epoch, and then writes a checkpoint.
+
+    Ended by Tune at once, an epoch would have ten seconds to come to its end (TuneController._cleanup_stopping_actors).
+    """
+
+    def __init__(self, ledger: Ledger) -> None:
+        self.ledger, self.training = ledger, set[str]()
+        self._told = False
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        """Asked for each result of each pack."""
+        return self.ledger.stopping.due()
+
+    def stop_all(self) -> bool:
+        """Asked in every round of Tune's loop: whether to end also what has not begun to train."""
+        reason = self.ledger.stopping.reason if self.ledger.stopping.due() else None
+        if reason and not self._told and self.training:
+            self.ledger.view.say(f"{reason.text}: finishing the epoch (Ctrl-C: at once)")
+            self._told = True
+        return reason is not None and not self.training
+
+
 class PackCallback(_Light, Callback):
     """Books every result of every pack."""
 
-    def __init__(self, ledger: Ledger) -> None:
-        self.ledger = ledger
+    def __init__(self, ledger: Ledger, stopper: SweepStopper) -> None:
+        self.ledger, self.training = ledger, stopper.training
 
     def setup(self, *args: Any, **info: Any) -> None:
         """Tune has just taken the signals for itself."""
         self.ledger.stopping.listen()
+
+    def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        self.training.add(trial.trial_id)
 
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
@@ -72,26 +97,15 @@ class PackCallback(_Light, Callback):
         if result["out_of_memory"]:
             self.ledger.out_of_memory(pack, result["out_of_memory"])
 
+    def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        self.training.discard(trial.trial_id)
+
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        self.training.discard(trial.trial_id)
         file = trial.error_file  # not `get_error`: that one reads a copy which Tune makes later
         reason = last_words(Path(file).read_text() if file else "")
         ended = self.ledger.out_of_memory if "running low on memory" in reason else self.ledger.pack_failed
         ended(trial.config["pack"], reason)
-
-
-class SweepStopper(_Light, Stopper):
-    """Ends all packs when the sweep is to stop: each finishes its epoch, and cleans up by writing a checkpoint."""
-
-    def __init__(self, stopping: Stopping) -> None:
-        self.stopping = stopping
-
-    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
-        """No pack by itself."""
-        return False
-
-    def stop_all(self) -> bool:
-        """Asked in every round of Tune's loop."""
-        return self.stopping.due()
 
 
 def last_words(errors: str) -> str:

@@ -10,9 +10,12 @@ from lca_sweep.sweep.cluster import Resources
 from lca_sweep.sweep.cost import make_pruner
 from lca_sweep.sweep.folder import Folder
 from lca_sweep.sweep.ledger import Ledger
+from lca_sweep.sweep.storage import Storage
 
 
-def tune_packs(config: Config, data: Splits, folder: Folder, ledger: Ledger, resources: Resources) -> None:
+def tune_packs(
+    config: Config, data: Splits, folder: Folder, storage: Storage, ledger: Ledger, resources: Resources
+) -> None:
     """Let Ray Tune run the ledger's packs until there are none left, or until it is interrupted."""
     from ray import tune  # after `connected` has set its environment
 
@@ -20,13 +23,15 @@ def tune_packs(config: Config, data: Splits, folder: Folder, ledger: Ledger, res
     from lca_sweep.sweep.trainable import PackPlan, PackTrainable
 
     plan = PackPlan(
-        folder=folder.path,
+        storage=storage,
+        uid=folder.uid,
         pruner=make_pruner(config.pruner),
         padding=config.pack.padding,
         checkpoint_every=config.pack.checkpoint_every,
         threads=config.cluster.cpus_per_pack,
         device=resources.device,
     )
+    stopper = SweepStopper(ledger)
     trainable = tune.with_resources(
         tune.with_parameters(PackTrainable, data=data, plan=plan), {"cpu": resources.cpus, "gpu": resources.gpus}
     )
@@ -43,8 +48,8 @@ def tune_packs(config: Config, data: Splits, folder: Folder, ledger: Ledger, res
         run_config=tune.RunConfig(
             name=f"ray-{time.strftime('%Y%m%d-%H%M%S')}",
             storage_path=str(folder.path / "logs"),
-            callbacks=[PackCallback(ledger)],
-            stop=SweepStopper(ledger.stopping),
+            callbacks=[PackCallback(ledger, stopper)],
+            stop=stopper,
             checkpoint_config=tune.CheckpointConfig(
                 checkpoint_frequency=0, checkpoint_at_end=False
             ),  # packs keep their own
