@@ -44,6 +44,8 @@ class Patience:
         while True:
             try:
                 return act()
+            except KeyError as error:
+                raise StudyLost(f"{self.name}: somebody has deleted the study") from error
             except Exception as error:
                 if not is_outage(error):
                     raise
@@ -67,4 +69,5 @@ def is_outage(error: Exception) -> bool:
 
 def reason(error: BaseException) -> str:
     """Why, in one line: Optuna's own message is the same for all that can happen to a database."""
-    return first_line(error.__cause__ or error if isinstance(error, StorageInternalError) else error)
+    cause = error.__cause__ if isinstance(error, StorageInternalError) else None
+    return first_line(cause or error)

@@ -13,6 +13,7 @@ from optuna.storages.journal import JournalFileBackend
 
 from lca_sweep.config import KnobError, without_password
 from lca_sweep.core.errors import first_line
+from lca_sweep.search.outage import StudyLost
 
 JOURNAL = "study.journal"
 
@@ -27,11 +28,17 @@ POSTGRESQL = {
 
 
 def journal(folder: Path) -> BaseStorage:
-    """The default storage: a journal file in the sweep's folder, whose lock the caller holds."""
+    """The default storage: a journal file in the sweep's folder, whose lock the caller holds.
+
+    Raises StudyLost if it cannot be read or written.
+    """
     file = folder / JOURNAL
-    # a writer that was killed can leave its lock, for which Optuna would wait half a minute
-    file.with_name(f"{file.name}.lock").unlink(missing_ok=True)
-    return Journal(file)
+    try:
+        # a writer that was killed can leave its lock, for which Optuna would wait half a minute
+        file.with_name(f"{file.name}.lock").unlink(missing_ok=True)
+        return Journal(file)
+    except (OSError, ValueError) as error:
+        raise StudyLost(f"{file}: cannot be opened: {first_line(error)}") from error
 
 
 class Journal(JournalStorage):
