@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from ray.tune.experiment import Trial
 from ray.tune.search import Searcher
 from ray.tune.stopper import Stopper
 
+from lca_sweep.sweep.errors import SweepError
 from lca_sweep.sweep.ledger import WAIT, Ledger
 
 
@@ -104,6 +106,8 @@ class PackCallback(_Light, Callback):
         self.training.discard(trial.trial_id)
         file = trial.error_file  # not `get_error`: that one reads a copy which Tune makes later
         reason = last_words(Path(file).read_text() if file else "")
+        if found := re.match(r"(?:\w+\.)*StorageError: (.*)", reason):
+            raise SweepError(found[1])  # not the trials' fault, and the next ones would fare alike
         ended = self.ledger.out_of_memory if "running low on memory" in reason else self.ledger.pack_failed
         ended(trial.config["pack"], reason)
 
