@@ -57,7 +57,7 @@ class Written:
 
 
 class QueueTracker(NullTracker):
-    """Tracker's contract: what is told waits in a queue that dies with the driver, and epochs ascend."""
+    """Less than Tracker's contract: what was not settled dies with the driver; and epochs ascend."""
 
     def __init__(self, written: Written, life: Life) -> None:
         self.written, self.life = written, life
@@ -65,13 +65,12 @@ class QueueTracker(NullTracker):
         self.steps = {number: points[-1][0] for number, points in written.metrics.items()}
         self.started = set(written.knobs)
 
-    def start_trials(self, trials: Sequence[TrialRecord]) -> list[str]:
+    def start_trials(self, trials: Sequence[TrialRecord]) -> None:
         for trial in trials:
             self.life.tick()
             assert self.written.knobs.setdefault(trial.number, trial.knobs) == trial.knobs, "knobs never change"
             self.queue.append((trial.number, "running", None))
             self.started.add(trial.number)
-        return [str(trial.number) for trial in trials]
 
     def log(self, number: int, epoch: int, metrics: Mapping[str, float]) -> None:
         self.life.tick()
@@ -84,7 +83,7 @@ class QueueTracker(NullTracker):
         self.life.tick()
         self.queue.append((number, state, None))
 
-    def flush(self) -> bool:
+    def settle(self) -> None:
         while self.queue:
             self.life.tick()  # some of it may be written
             number, state, point = self.queue.pop(0)
@@ -92,7 +91,6 @@ class QueueTracker(NullTracker):
                 self.written.metrics.setdefault(number, []).append(point)
             else:
                 self.written.states[number] = state
-        return True
 
 
 class MortalStudy(Study):
@@ -208,7 +206,7 @@ def test_deliveries_may_be_repeated_and_interleaved(ends: list[tuple[int, str]],
     storage, written = InMemoryStorage(), Written()
     ledger = new_ledger(storage, written)
     drive(ledger, ends, order)
-    ledger.tracker.flush()
+    ledger.tracker.settle()
     check_books(storage, written, ends)
     assert not ledger.work_left()
 
@@ -223,7 +221,7 @@ def test_the_driver_may_die_at_any_call(
         try:
             ledger = new_ledger(storage, written, Life(death))
             drive(ledger, ends, order)
-            ledger.tracker.flush()
+            ledger.tracker.settle()
         except Died:
             continue
     check_books(storage, written, ends)
@@ -231,9 +229,9 @@ def test_the_driver_may_die_at_any_call(
 
 @given(all_ends)
 def test_mlflow_has_all_of_a_trial_that_the_study_has_closed(ends: list[tuple[int, str]]) -> None:
-    """Nobody repeats a closed trial's reports, so they must not lie in a queue that dies with the driver."""
+    """Nobody repeats a closed trial's reports, so they must be on disk before."""
     storage, written = InMemoryStorage(), Written()
-    drive(new_ledger(storage, written), ends, [])  # and no flush at the end
+    drive(new_ledger(storage, written), ends, [])  # and nothing settled at the end
     check_books(storage, written, ends)
 
 

@@ -46,9 +46,9 @@ def run(config: Config, space: Space) -> int:
     with ExitStack() as stack:
         # what needs Ray for sure starts it first: should it not answer, nothing is written yet
         resources = None if is_known(path) else _start_ray(config, stack)
-        tracker = open_tracker(config.tracking.uri, config.tracking.experiment)
-        stack.callback(tracker.close)
+        tracker = open_tracker(config.tracking.uri, config.tracking.experiment, path / "outbox")
         folder = stack.enter_context(opened(config, path))
+        stack.callback(tracker.close)  # before the folder's lock goes, under which the outbox is
         study = Study.open(config, name, space, storage or journal(path))
         study.claim(folder.uid)
         driver = _Driver(config, data, name, folder, study, tracker)
@@ -113,7 +113,9 @@ class _Driver:
             if row.state == "running":
                 self.tracker.end_trial(row.number, "interrupted", "")
         best = [self._best(row) for row in self.study.best()]
-        self.tracker.end_sweep(SweepEnd(status, self.study.counts(), best[0] if best else None, message))
+        self.tracker.end_sweep(
+            SweepEnd(status, self.study.counts(), best[0] if best else None, message), say=self.view.say
+        )
 
     def _best(self, row: Row) -> BestTrial:
         folder = trial_folder(self.folder.path, row.number)

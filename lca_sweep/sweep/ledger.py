@@ -26,8 +26,8 @@ class Issue:
 class Ledger:
     """Issues packs and books their reports.
 
-    MLflow has the whole of a trial before the study is told its end: what the study has closed is not booked again, so
-    that whatever a driver that dies still had in its queue would be lost.
+    MLflow's outbox has the whole of a trial, on disk, before the study is told its end: what the study has closed is
+    not booked again.
     """
 
     def __init__(self, config: Config, study: Study, tracker: Tracker, view: View, tags: Mapping[str, str]) -> None:
@@ -81,7 +81,7 @@ class Ledger:
         live = [row.number for row in group_by_pack(self.study.rows())[pack] if row.state == "running"]
         for number in live:
             self.tracker.end_trial(number, "failed", reason)
-        self.tracker.flush()
+        self.tracker.settle()
         for number in live:
             self.study.finish(number, "failed", 0.0, reason)
         if live:
@@ -96,7 +96,7 @@ class Ledger:
             return
         for trial in trials:
             self.tracker.end_trial(trial["trial"], trial["state"], trial["reason"])
-        self.tracker.flush()  # what cannot be written now is told at the end of the sweep
+        self.tracker.settle()
         for trial in trials:
             self.study.finish(trial["trial"], trial["state"], trial["metrics"][OBJECTIVE], trial["reason"])
 
