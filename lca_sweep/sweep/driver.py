@@ -51,9 +51,9 @@ def run(config: Config, space: Space) -> int:
         # what needs Ray for sure starts it first: should it not answer, nothing is written yet
         is_new = not is_known(path) or config.sweep.resume == "never"
         resources = _start_ray(config, stack) if is_new else None
-        tracker = open_tracker(config.tracking.uri, config.tracking.experiment)
-        stack.callback(tracker.close)
+        tracker = open_tracker(config.tracking.uri, config.tracking.experiment, path / "outbox")
         folder = stack.enter_context(opened(config, path, view.say))
+        stack.callback(tracker.close)  # before the folder's lock goes, under which the outbox is
         folder.lock.on_stop(lambda reason: stopping.ask(Reason(reason, INTERRUPT.status)))
         study = Study.open(config, folder.study, space, books or journal(folder.path), view.say)
         study.claim(folder.uid)
@@ -156,7 +156,7 @@ class _Driver:
                 self.tracker.end_trial(row.number, "interrupted", "")
         with tempfile.TemporaryDirectory(prefix="lca-") as scratch:
             best = self.outcome.best(Path(scratch))
-            self.tracker.end_sweep(SweepEnd(status, self.study.counts(), best, message))
+            self.tracker.end_sweep(SweepEnd(status, self.study.counts(), best, message), say=self.view.say)
 
 
 def _check_storage(config: Config) -> None:
