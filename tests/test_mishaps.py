@@ -50,7 +50,7 @@ def test_weights_that_cannot_be_written(tmp_path: Path) -> None:
     in_the_way.write_text("")
     ended = sweep(tmp_path, *WORDS, "cluster.max_failures=0")
     (line,) = ended.err.splitlines()
-    assert (ended.code, line) == (3, f"lca_sweep: {in_the_way / '0000' / 'weights.safetensors'}: Not a directory")
+    assert (ended.code, line) == (3, f"lca_sweep: {in_the_way / '0000' / 'weights.safetensors'}: File exists")
     assert ended.out.splitlines()[-1] == "stopped; the same command again goes on from here"
     assert states(tmp_path, "mishap") == ["RUNNING"] * 4
     assert {run.status for run in children(tmp_path).values()} == {"KILLED"} and parent(tmp_path).status == "FAILED"

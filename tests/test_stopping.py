@@ -9,7 +9,7 @@ import time
 import pytest
 
 from lca_sweep.config import Sweep
-from lca_sweep.sweep.stopping import INTERRUPT, TERMINATION, Stopping
+from lca_sweep.sweep.stopping import INTERRUPT, STUCK, TERMINATION, Stopping
 
 
 def test_nothing_stops_it() -> None:
@@ -33,9 +33,11 @@ def test_the_budget(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 100.0
     monkeypatch.setattr("lca_sweep.sweep.stopping.time.monotonic", lambda: now)
     stopping = Stopping(Sweep(time_budget=60))
-    now = 159.9
+    now = 200.0
+    stopping.start_clock()
+    now = 259.9
     assert not stopping.due()
-    now = 160.0
+    now = 260.0
     assert stopping.due() and stopping.reason is not None
     assert (stopping.reason.text, stopping.reason.status) == ("sweep.time_budget=60 s is used up", 0)
     assert not stopping.reason.reached
@@ -92,3 +94,16 @@ def test_signals_taken_by_somebody_else_are_taken_back() -> None:
         stopping.listen()
         signal.raise_signal(signal.SIGINT)
         assert stopping.reason == INTERRUPT
+
+
+def test_an_error_stops_it_and_is_kept() -> None:
+    stopping = Stopping(Sweep())
+    with stopping.on_error():
+        pass
+    assert not stopping.due()
+    for error in (first := ValueError("first"), ValueError("second")):
+        with stopping.on_error():
+            raise error
+    assert stopping.due() and stopping.error is first and stopping.reason == STUCK
+    with pytest.raises(KeyboardInterrupt), stopping.on_error():
+        raise KeyboardInterrupt

@@ -23,13 +23,13 @@ from lca_sweep.sweep.folder import Folder, folder_path, is_known, lasting, opene
 from lca_sweep.sweep.ledger import Ledger
 from lca_sweep.sweep.outcome import Outcome
 from lca_sweep.sweep.provenance import provenance
-from lca_sweep.sweep.stopping import INTERRUPT, Reason, Stopping
+from lca_sweep.sweep.stopping import INTERRUPT, STUCK, Reason, Stopping
 from lca_sweep.sweep.storage import Storage, StorageError, storage_at
 from lca_sweep.sweep.tuning import tune_packs
 from lca_sweep.sweep.view import View, duration, plural, wide_console
 from lca_sweep.tracking import SweepEnd, SweepRecord, Tracker, TrackingError, open_tracker
 
-DONE, NONE_COMPLETE, STUCK = 0, 1, 3
+DONE, NONE_COMPLETE = 0, 1
 
 
 def run(config: Config, space: Space) -> int:
@@ -129,7 +129,7 @@ class _Driver:
         try:
             self._close("interrupted" if goes_on else "finished", headline if reason else "")
         except TrackingError as error:
-            error.status, trouble = STUCK, error  # told after the results, which are safe
+            error.status, trouble = STUCK.status, error  # told after the results, which are safe
         except KeyboardInterrupt:
             pass  # whatever the tracker has not written is in its outbox
         self.outcome.tell(f"{headline} after {duration(seconds)}", self.tracker.page)
@@ -146,7 +146,7 @@ class _Driver:
         with suppress(Exception):  # what went wrong first is what is told
             self._close("failed", first_line(error))
         if isinstance(error, UserError):
-            error.status = STUCK
+            error.status = STUCK.status
         self.view.say("stopped; the same command again goes on from here")
 
     def _close(self, status: str, message: str = "") -> None:

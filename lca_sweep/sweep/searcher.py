@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from ray.tune.stopper import Stopper
 
 from lca_sweep.sweep.errors import SweepError
 from lca_sweep.sweep.ledger import WAIT, Ledger
+from lca_sweep.sweep.stopping import STUCK
 
 
 class _Light:
@@ -35,7 +37,9 @@ class PackSearcher(_Light, Searcher):
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]  # FINISHED is a str
         """A pack as the config of a Tune trial; None: ask again later."""
-        issue = self.ledger.issue()
+        issue = None
+        with self.ledger.stopping.on_error():
+            issue = self.ledger.issue()
         if issue is None:
             return Searcher.FINISHED
         if issue is WAIT:
@@ -70,7 +74,7 @@ class SweepStopper(_Light, Stopper):
     def stop_all(self) -> bool:
         """Asked in every round of Tune's loop: whether to end also what has not begun to train."""
         reason = self.ledger.stopping.reason if self.ledger.stopping.due() else None
-        if reason and not self._told and self.training:
+        if reason and reason is not STUCK and self.training and not self._told:
             self.ledger.view.say(f"{reason.text}: finishing the epoch (Ctrl-C: at once)")
             self._told = True
         return reason is not None and not self.training
@@ -92,24 +96,34 @@ class PackCallback(_Light, Callback):
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
     ) -> None:
-        pack = trial.config["pack"]
-        self.ledger.book(pack, result["reports"])
-        for note in result["notes"]:
-            self.ledger.view.say(f"pack {pack}: {note}")
-        if result["out_of_memory"]:
-            self.ledger.out_of_memory(pack, result["out_of_memory"])
+        if self.ledger.stopping.error is None:  # else these books are closed: the pack's checkpoint will have it all
+            with self.ledger.stopping.on_error():
+                self._book(trial.config["pack"], result)
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         self.training.discard(trial.trial_id)
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         self.training.discard(trial.trial_id)
-        file = trial.error_file  # not `get_error`: that one reads a copy which Tune makes later
-        reason = last_words(Path(file).read_text() if file else "")
+        if self.ledger.stopping.error is None:
+            file = trial.error_file  # not `get_error`: that one reads a copy which Tune makes later
+            with self.ledger.stopping.on_error():
+                self._fail(trial.config["pack"], last_words(Path(file).read_text() if file else ""))
+
+    def _book(self, pack: int, result: Mapping[str, Any]) -> None:
+        self.ledger.book(pack, result["reports"])
+        for note in result["notes"]:
+            self.ledger.view.say(f"pack {pack}: {note}")
+        if result["out_of_memory"]:
+            self.ledger.out_of_memory(pack, result["out_of_memory"])
+
+    def _fail(self, pack: int, reason: str) -> None:
         if found := re.match(r"(?:\w+\.)*StorageError: (.*)", reason):
             raise SweepError(found[1])  # not the trials' fault, and the next ones would fare alike
-        ended = self.ledger.out_of_memory if "running low on memory" in reason else self.ledger.pack_failed
-        ended(trial.config["pack"], reason)
+        if "running low on memory" in reason:  # Ray has ended the process before the machine would have
+            self.ledger.out_of_memory(pack, reason)
+        else:
+            self.ledger.pack_failed(pack, reason)
 
 
 def last_words(errors: str) -> str:

@@ -25,6 +25,7 @@ class Reason:
 
 INTERRUPT = Reason("interrupted", 128 + signal.SIGINT)
 TERMINATION = Reason("terminated", 128 + signal.SIGTERM)
+STUCK = Reason("stuck", 3)
 
 
 @dataclass
@@ -33,12 +34,26 @@ class Stopping:
 
     sweep: Sweep
     reason: Reason | None = None
+    error: Exception | None = None  # what makes it impossible to go on
     _began: float = field(default_factory=lambda: time.monotonic())
     _grace: threading.Timer | None = None
 
     def ask(self, reason: Reason) -> None:
         """The sweep is to stop."""
         self.reason = self.reason or reason
+
+    def start_clock(self) -> None:
+        """The time budget begins here."""
+        self._began = time.monotonic()
+
+    @contextmanager
+    def on_error(self) -> Iterator[None]:
+        """An error in here makes the sweep stop, with this error in the end: Ray Tune would bury it in its own."""
+        try:
+            yield
+        except Exception as error:
+            self.error = self.error or error
+            self.ask(STUCK)
 
     def see(self, number: int, value: float) -> None:
         """A trial is complete: was it the goal?"""

@@ -16,7 +16,10 @@ from lca_sweep.sweep.storage import Storage
 def tune_packs(
     config: Config, data: Splits, folder: Folder, storage: Storage, ledger: Ledger, resources: Resources
 ) -> None:
-    """Let Ray Tune run the ledger's packs until there are none left, or until it is interrupted."""
+    """Let Ray Tune run the ledger's packs until there are none left, or until it is to stop.
+
+    Raises whatever went wrong in the ledger, once the workers have stopped.
+    """
     from ray import tune  # after `connected` has set its environment
 
     from lca_sweep.sweep.searcher import PackCallback, PackSearcher, SweepStopper
@@ -57,4 +60,7 @@ def tune_packs(
             verbose=0,
         ),
     )
+    ledger.stopping.start_clock()
     tuner.fit()
+    if ledger.stopping.error:
+        raise ledger.stopping.error
