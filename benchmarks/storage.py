@@ -1,47 +1,110 @@
-"""Optuna's storages as the sweep uses them: ask for 8 knobs, report 10 epochs, tell."""
+"""Optuna's storages as the sweep uses them: ask for 8 knobs, report 10 epochs, tell; plainly, and by our study."""
 
 from __future__ import annotations
 
+import itertools
+import random
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 import optuna
 from harness import interleave, table
-from optuna.samplers import RandomSampler
-from optuna.storages import BaseStorage, RDBStorage
+from optuna.distributions import FloatDistribution
+from optuna.storages import BaseStorage
+from optuna.trial import TrialState, create_trial
 
-from lca_sweep.search.study import journal
+from lca_sweep.config import Config, Search
+from lca_sweep.search.space import Space
+from lca_sweep.search.storage import database, journal
+from lca_sweep.search.study import Study
 
-KNOBS = 8
 EPOCHS = 10
+SPACE: Space = {f"knob{knob}": FloatDistribution(0, 1) for knob in range(8)}
 
 
-def one_trial(storage: BaseStorage) -> Callable[[], object]:
-    """Ask, report and tell one trial; random, so that only the storage is measured."""
-    study = optuna.create_study(storage=storage, sampler=RandomSampler(0), direction="maximize")
+def plain(storage: BaseStorage, search: Search) -> Callable[[], object]:
+    """One trial by Optuna alone, as its manual has it."""
+    sampler = optuna.samplers.RandomSampler(0)
+    if search.sampler == "tpe":
+        sampler = optuna.samplers.TPESampler(seed=0, multivariate=True, constant_liar=True)
+    study = optuna.create_study(
+        storage=storage, sampler=sampler, direction="maximize", study_name="plain", load_if_exists=True
+    )
 
     def run() -> None:
         trial = study.ask()
-        for knob in range(KNOBS):
-            trial.suggest_float(f"knob{knob}", 0, 1)
+        for name in SPACE:
+            trial.suggest_float(name, 0, 1)
+        trial.set_user_attr("pack", trial.number)
         for epoch in range(1, EPOCHS + 1):
-            trial.report(0.5, epoch)
-        study.tell(trial, 0.5)
+            trial.report(trial.params["knob0"], epoch)
+        study.tell(trial, trial.params["knob0"])
 
     return run
 
 
+def ours(storage: BaseStorage, search: Search) -> Callable[[], object]:
+    """One trial by the sweep's study."""
+    study = Study.open(Config(search=search), "ours", SPACE, storage)
+    packs = itertools.count()
+
+    def run() -> None:
+        (row,) = study.ask([next(packs)])
+        for epoch in range(1, EPOCHS + 1):
+            study.report(row.number, epoch, row.params["knob0"])
+        study.finish(row.number, "complete", row.params["knob0"])
+
+    return run
+
+
+def filled(storage: BaseStorage, name: str, trials: int) -> BaseStorage:
+    """A storage with a study that has so many trials."""
+    study = optuna.create_study(storage=storage, direction="maximize", study_name=name)
+    draw = random.Random(0)
+    for number in range(trials):
+        row = create_trial(
+            state=TrialState.COMPLETE,
+            params={name: draw.random() for name in SPACE},
+            distributions=dict(SPACE),
+            value=draw.random(),
+            user_attrs={"pack": number},
+            intermediate_values={epoch: draw.random() for epoch in range(1, EPOCHS + 1)},
+        )
+        study.add_trial(row)
+    return storage
+
+
 def main(rounds: int) -> None:
-    """Print the table."""
+    """Print the tables."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
+    title = f"one trial of {len(SPACE)} knobs and {EPOCHS} epochs"
     with tempfile.TemporaryDirectory() as folder:
+
+        def new(kind: str, name: str) -> BaseStorage:
+            path = Path(folder, name)
+            path.mkdir()
+            return journal(path) if kind == "journal" else database(f"sqlite:///{path}/study.db")
+
         contenders = {
-            "journal file": one_trial(journal(Path(folder))),
-            "SQLite": one_trial(RDBStorage(f"sqlite:///{folder}/study.db")),
+            f"{kind}, {sampler}, {who.__name__}": who(
+                new(kind, f"{kind}-{sampler}-{who.__name__}"), Search(sampler=sampler)
+            )
+            for kind in ("journal", "SQLite")
+            for sampler in ("random", "tpe")
+            for who in (plain, ours)
+        }
+        print(table(f"Optuna storage, {title}", interleave(contenders, 4 * rounds, 4), "journal, random, plain"))
+        contenders = {
+            f"{who.__name__}, {trials} trials": who(
+                filled(new("journal", f"{who.__name__}-{trials}"), who.__name__, trials), Search(sampler="random")
+            )
+            for trials in (100, 10_000)
+            for who in (plain, ours)
         }
         seconds = interleave(contenders, 4 * rounds, 4)
-    print(table(f"Optuna storage, one trial of {KNOBS} knobs and {EPOCHS} epochs", seconds, "journal file"), flush=True)
+        title = f"In a study of many trials (journal, random sampler), {title}"
+        print(table(title, seconds, "ours, 100 trials"), flush=True)
 
 
 if __name__ == "__main__":
