@@ -491,7 +491,7 @@ def test_a_sweep_that_stops_in_the_middle(
     assert main(["+sweep=smoke"]) == 130
     assert capsys.readouterr().out.splitlines()[-1] == "the same command again goes on from here"
     second = parent(tmp_path)
-    assert (second.id, second.status) == (first.id, "KILLED") and "lca.message" not in second.tags
+    assert (second.id, second.status, second.tags["lca.message"]) == (first.id, "KILLED", "interrupted")
     assert states(tmp_path, "smoke") == [] and children(tmp_path) == {}
 
 
