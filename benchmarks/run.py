@@ -6,11 +6,12 @@ import argparse
 
 import imports
 import storage
+import tracking
 import training
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=15, help="measured turns of each contender")
     rounds = parser.parse_args().rounds
-    for benchmark in (training, imports, storage):
+    for benchmark in (training, imports, storage, tracking):
         benchmark.main(rounds)

@@ -12,7 +12,9 @@ import time
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from itertools import count
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 from hypothesis import given, settings
@@ -205,7 +207,7 @@ def test_another_sweeps_outbox_is_refused(tmp_path: Path) -> None:
 
 
 def test_no_half_lines_on_a_disk_that_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The part of a line that went to the disk is taken back, and what comes later has its own file."""
+    """The part of a line that went to the disk is no line, and what comes later has its own file."""
     outbox = Outbox(tmp_path / "outbox", UID)
     outbox.append(line_of(epoch(1)))
 
@@ -571,7 +573,9 @@ def tell(tracker: object, number: int, act: str, told: dict[int, Told]) -> None:
 @given(st.lists(lives, max_size=5))
 def test_everything_told_is_recorded_once_over_failures_and_deaths(all_lives: list[Life]) -> None:
     store, told = MemoryStore(), {}
-    with tempfile.TemporaryDirectory() as name:
+    # no two things are told at the same time, so that what is written twice shows
+    clock = patch("lca_sweep.tracking.mlflow_tracker.milliseconds", count(1).__next__)
+    with tempfile.TemporaryDirectory() as name, clock:
         folder = Path(name)
         for life in all_lives:
             live(life, store, folder, told)
@@ -650,6 +654,48 @@ def test_a_damaged_start_takes_no_metrics_along(tmp_path: Path) -> None:
     assert says == [f"{tmp_path}/outbox/00000001.jsonl: line 2 is damaged and was left out"]
 
 
+def test_a_lost_answer_to_create_makes_no_second_run(tmp_path: Path) -> None:
+    store = MemoryStore()
+    tracker = on(store, tmp_path / "outbox")
+    tracker.start_sweep(sweep(tmp_path))
+    store.moods = ["lost"]
+    tracker.start_trials([trial(0)])
+    assert tracker.flush()
+    assert [run.params for run in store.runs.values()] == [{}, PARAMS]  # the parent's first
+    tracker.close()
+
+
+def test_files_go_in_the_order_of_the_telling(tmp_path: Path) -> None:
+    """Else a trial's start would be told again, and its end not."""
+
+    class Picky(MemoryStore):
+        def log(self, run: str, epochs: Sequence[Epoch]) -> None:
+            if epochs[0].number == 0 and self.picky:
+                raise ConnectionError("not this one")
+            super().log(run, epochs)
+
+        picky = True
+
+    store = Picky()
+    tracker = on(store, tmp_path / "outbox")
+    tracker.start_sweep(sweep(tmp_path))
+    tracker.start_trials([trial(0), trial(1)])
+    assert tracker.flush()
+    tracker.log(0, 1, metrics(1))
+    tracker.start_trials([trial(1, pack=1)])
+    assert not tracker.flush(0.2)
+    tracker.end_trial(1, "complete")
+    assert not tracker.flush(0.2)
+    assert store.trials()[1].status == "FINISHED" and len(list((tmp_path / "outbox").iterdir())) == 2
+    die(tracker)
+    store.picky = False
+    again = on(store, tmp_path / "outbox")
+    again.start_sweep(sweep(tmp_path))
+    assert again.flush()
+    assert store.trials()[1].status == "FINISHED" and store.trials()[0].history() == expected([1])
+    again.close()
+
+
 def test_a_create_that_came_through_late_leaves_no_second_run(tmp_path: Path) -> None:
     """The server hung with the request in its hands, and made the run after another one was made."""
     store = MemoryStore()
@@ -664,6 +710,23 @@ def test_a_create_that_came_through_late_leaves_no_second_run(tmp_path: Path) ->
     tracker.end_sweep(FINISHED)
     tracker.close()
     assert store.trials() == {0: run} and run.history() == expected([1])
+
+
+def test_a_start_that_came_through_late_undoes_no_end(tmp_path: Path) -> None:
+    store = MemoryStore()
+    tracker = on(store, tmp_path / "outbox")
+    tracker.start_sweep(sweep(tmp_path))
+    store.moods = ["away"]
+    tracker.start_trials([trial(0), trial(1)])
+    for number in (0, 1):
+        tracker.end_trial(number, "complete")
+    assert tracker.flush()
+    run, ended = store.trials()[0], store.trials()[0].end
+    run.status, run.tags["lca.state"], run.end = "RUNNING", "running", None
+    tracker.end_sweep(FINISHED)
+    tracker.close()
+    assert (run.status, run.tags["lca.state"], run.end) == ("FINISHED", "complete", ended)
+    assert store.trials()[1].order == ["complete"]
 
 
 def test_the_end_of_a_sweep_without_its_store(tmp_path: Path) -> None:

@@ -328,6 +328,7 @@ def on(store: Any, outbox: Path, uri: str = "memory") -> MlflowTracker:
 def die(tracker: MlflowTracker) -> None:
     """As if its process were killed between two calls."""
     tracker._writer.stop()
+    tracker._writer._thread.join()
     tracker._outbox.close()
 
 

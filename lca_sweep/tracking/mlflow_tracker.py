@@ -129,11 +129,11 @@ class MlflowTracker:
 
     def _begin(self, sweep: SweepRecord) -> None:
         self._outbox = Outbox(self._folder, sweep.uid)
-        left, states = _former(self._outbox.left())  # refused before anything is written
+        left, told, states = _former(self._outbox.left())  # refused before anything is written
         self._write_sweep(sweep)
         with self._for_user(f"the trials of sweep {sweep.name}"):
             self._runs = self._try(partial(Runs, self._store, sweep, self._parent))
-        self._states = self._runs.states | states
+        self._states = dict.fromkeys(told, "running") | self._runs.states | states
         self._writer = Writer(self._outbox, self._runs, left, self._delays, self._rest)
 
     def _write_sweep(self, sweep: SweepRecord) -> None:
@@ -235,13 +235,15 @@ class MlflowTracker:
         return f"tracking.uri={without_password(self._uri)}"
 
 
-def _former(left: Iterable[Entry]) -> tuple[Amount, dict[int, str]]:
-    """How many entries a former process left, and the states of their trials."""
-    amount, states = Amount(), {}
+def _former(left: Iterable[Entry]) -> tuple[Amount, set[int], dict[int, str]]:
+    """How many entries a former process left, of which trials, and the states that they tell."""
+    amount, told, states = Amount(), set(), {}
     for entry in left:
         amount += amount_of([entry])
-        states[entry.number] = entry.state if isinstance(entry, End) else "running"
-    return amount, states
+        told.add(entry.number)
+        if not isinstance(entry, Epoch):
+            states[entry.number] = entry.state if isinstance(entry, End) else "running"
+    return amount, told, states
 
 
 def _plain(value: object) -> object:

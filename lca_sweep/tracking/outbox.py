@@ -113,7 +113,7 @@ class Outbox:
         self._last, self._size, self._named = self._last + 1, 0, False
 
     def _write(self, line: bytes) -> None:
-        """All of it or nothing; else the next line would be appended to half a one."""
+        """Where only half a line finds room it is the segment's last one, and no line."""
         assert self._file is not None
         self._unsynced[self._last] = self._file
         written = 0
@@ -121,8 +121,6 @@ class Outbox:
             while written < len(line):
                 written += self._file.write(line[written:])
         except OSError:
-            with suppress(OSError):
-                self._file.truncate(self._size)
             self._seal()
             raise
         self._size += written

@@ -23,6 +23,7 @@ class _Run:
     tags: dict[str, str]
     params: dict[str, str]
     steps: dict[str, int]  # the last epoch of each metric
+    ended: End | None = None  # as it was told
 
 
 class Runs:
@@ -35,7 +36,8 @@ class Runs:
         """Asks the store for the runs that there are; any of its exceptions."""
         self._store, self._sweep, self._parent = store, sweep, parent
         self._runs: dict[int, _Run] = {}
-        self._unsure = self._doubles = False  # a run may be there, or twice, that we do not know of
+        self._unsure = False  # whether a run may be there that we do not know of
+        self._doubt = False  # whether requests were given up that may still come through
         self._recall()
 
     @property
@@ -55,9 +57,10 @@ class Runs:
             run = self._runs.get(start.number) or self._create(start.number, start.time, start.tags)
             _same_params(start, run.params)
             tags = self._tags(start.number, start.tags)
-            if not run.running or "lca.reason" in run.tags or not tags.items() <= run.tags.items():
+            if not run.running or not tags.items() <= run.tags.items():
                 self._store.change(Change(run.id, "RUNNING", tags | dict.fromkeys({"lca.reason"} & run.tags.keys()), 0))
                 run.running, run.tags = True, tags
+            run.ended = None
             if missing := {name: value for name, value in start.params.items() if name not in run.params}:
                 self._store.params(run.id, missing)
                 run.params |= missing
@@ -79,7 +82,10 @@ class Runs:
     def end(self, end: End) -> None:
         """See Sink. Nothing happens for a trial that has no run, or whose end is recorded."""
         run = self._runs.get(end.number)
-        if run is None or (run.tags.get("lca.state") == end.state and not run.running):
+        if run is None:
+            return
+        run.ended = end
+        if run.tags.get("lca.state") == end.state and not run.running:
             return
         tags = {"lca.state": end.state} | ({"lca.reason": end.reason} if end.reason else {})
         with self._sure():
@@ -87,18 +93,23 @@ class Runs:
         run.running, run.tags = False, run.tags | tags
 
     def tidy(self) -> None:
-        """Take away what an answer that was lost has left twice."""
-        if self._doubles:
-            self._recall()
-            self._doubles = False
+        """Set right what a server that hung made of requests that had been given up: runs twice, ends undone."""
+        if self._doubt:
+            for found in self._recall():
+                run = self._runs[int(found.tags["lca.trial"])]
+                if run.ended and run.id == found.id and found.status == "RUNNING":
+                    run.running = True
+                    self.end(run.ended)
+            self._doubt = False
 
-    def _recall(self) -> None:
+    def _recall(self) -> list[Found]:
         """Learn the sweep's runs; of two with one number (a lost answer to `create`) the empty one goes."""
         there = self._store.find({"mlflow.parentRunId": self._parent, "lca.kind": "trial"})
         for found in sorted(there, key=_is_empty):
             known = self._runs.setdefault(int(found.tags["lca.trial"]), _run(found))
             if known.id != found.id and _is_empty(found):
                 self._store.delete(found.id)
+        return there
 
     def _create(self, number: int, time: int, tags: Mapping[str, str]) -> _Run:
         if self._unsure:
@@ -110,7 +121,7 @@ class Runs:
         try:
             run = self._store.create(f"{number:04d}", tags, time)
         except Exception:
-            self._unsure = self._doubles = True  # it may be there nonetheless, now or when a server that hung goes on
+            self._unsure = True  # it may be there nonetheless
             raise
         self._runs[number] = made = _Run(run, True, dict(tags), {}, {})
         return made
@@ -134,6 +145,9 @@ class Runs:
                 self._store.get(self._parent)  # deleted or not
             except Refused as error:
                 raise ConnectionError(str(error)) from error
+            raise
+        except Exception:
+            self._doubt = True
             raise
 
 
