@@ -25,8 +25,8 @@ from lca_sweep.sweep.errors import SweepError
 from lca_sweep.sweep.storage import Storage, StorageError, patiently
 
 FORMAT = "2"
-# within a JSON string the quotes would be escaped: this matches the header's own entry alone
-DIGEST = re.compile(rb'"digest":"([0-9a-f]{64})"')
+ENTRY = "checkpoint"  # the only one of the header's metadata: of several, the order would change from time to time
+DIGEST = re.compile(rb'\\"digest\\": \\"([0-9a-f]{64})\\"')  # the first is ours: it begins the entry
 BLANK = b"0" * 64
 
 
@@ -102,14 +102,14 @@ def find(
 def to_bytes(checkpoint: Checkpoint) -> bytes:
     """The file's content."""
     header = {
-        "format": FORMAT,
         "digest": BLANK.decode(),
+        "format": FORMAT,
         "uid": checkpoint.owner.uid,
-        "trials": json.dumps(dict(checkpoint.owner.trials)),
-        "about": json.dumps(checkpoint.about),
-        "history": json.dumps(checkpoint.history),
+        "trials": checkpoint.owner.trials,
+        "about": checkpoint.about,
+        "history": checkpoint.history,
     }
-    blank = bytes_of(dict(checkpoint.tensors), metadata=header)
+    blank = bytes_of(dict(checkpoint.tensors), metadata={ENTRY: json.dumps(header)})
     at = _place_of_digest(blank)
     return b"".join((memoryview(blank)[:at], _sha256(blank).encode(), memoryview(blank)[at + len(BLANK) :]))
 
@@ -124,9 +124,8 @@ def from_bytes(content: bytes) -> Checkpoint:
     if _sha256(start, BLANK, end) != header["digest"]:
         raise UnusableError("damaged (digest differs)")
     try:
-        owner = Owner(header["uid"], json.loads(header["trials"]))
-        about, history = json.loads(header["about"]), json.loads(header["history"])
-        return Checkpoint(owner, tensors_of(content), about, history)
+        owner = Owner(header["uid"], header["trials"])
+        return Checkpoint(owner, tensors_of(content), header["about"], header["history"])
     except (KeyError, ValueError, SafetensorError) as error:
         raise UnusableError(f"not a checkpoint ({error})") from error
 
@@ -185,10 +184,11 @@ def _stored(storage: Storage, pack: int) -> list[tuple[int, str]]:
     return found
 
 
-def _header(content: bytes) -> dict[str, str]:
-    """The JSON that came as `metadata`, after the eight bytes of its length."""
+def _header(content: bytes) -> dict[str, Any]:
+    """Our entry of the header, which begins after the eight bytes of its length."""
     try:
-        header: dict[str, str] = json.loads(content[8 : _end_of_header(content)])["__metadata__"]
+        metadata = json.loads(content[8 : _end_of_header(content)])["__metadata__"]
+        header: dict[str, Any] = json.loads(metadata[ENTRY])
         header["digest"], header["format"]
     except (KeyError, TypeError, ValueError) as error:
         raise UnusableError("damaged (its header cannot be read)") from error
