@@ -19,13 +19,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from chaos_plan import Moment
+from chaos_plan import ENDING, Moment
 from sweep_helpers import Process, Run, descendants, poll, process, start
 
 TICK = 0.02  # seconds
 LOOK = 1.0  # seconds between looks at all processes below a driver
 HANGS = 150.0  # seconds without any sign of life
-WAITS = 20.0  # seconds, after which a moment whose event does not come is taken to be now
+WAITS = 60.0  # seconds of a driver's life, after which a moment whose event does not come is taken to be now
 VAIN = 6  # starts in a row that end by themselves, without a kill and without success
 RAYLET = re.compile(r"\S*/raylet\b")
 SIGNALS = {"driver": signal.SIGKILL, "interrupt": signal.SIGINT, "terminate": signal.SIGTERM}
@@ -164,6 +164,7 @@ class Life:
     err: Path
     began: float = field(default_factory=time.monotonic)
     hits: list[str] = field(default_factory=list)  # kinds of kills while it lived
+    hit: float = 0.0  # when the last of them was
     code: int | None = None  # None: has not ended
     ended: float = 0.0
     outlived: float = 0.0  # seconds for which something of it was there after its end
@@ -180,6 +181,10 @@ class Life:
     def said(self) -> str:
         """What is on its stderr."""
         return self.err.read_text(errors="replace")
+
+    def survived(self) -> float:
+        """Seconds from the last kill to its end."""
+        return self.ended - (self.hit or self.began)
 
     def remains(self) -> list[Process]:
         """Of its processes those that live."""
@@ -290,7 +295,7 @@ class Scene:
             self._note(life, "a traceback")
         if life.code == 0 and said:
             self._note(life, "success, and something on stderr")
-        if life.code is not None and life.code < 0 and not set(life.hits) & set(SIGNALS):
+        if life.code is not None and life.code < 0 and not set(life.hits) & {*SIGNALS, "raylet"}:
             self._note(life, f"died of signal {-life.code}")
         if life.code != 0 and len(self.lives) > VAIN and not any(one.hits for one in self.lives[-VAIN:]):
             self._note(life, f"ended by itself {VAIN} times in a row: the sweep cannot go on")
@@ -350,7 +355,7 @@ class Scene:
         if armed.due is None:
             if self._has_come(armed):
                 armed.due = now + armed.moment.delay
-            elif armed.moment.after != "last" and now - armed.since > WAITS:
+            elif armed.moment.after not in ENDING and self.life and now - max(armed.since, self.life.began) > WAITS:
                 armed.due, armed.late = now, True
         if armed.due is not None and now >= armed.due and self._strike(armed.moment.kind):
             self.kills.append(Kill(now - self._began, len(self.lives), armed.moment, armed.late))
@@ -370,6 +375,7 @@ class Scene:
             struck = self.life is not None and self._strike_driver(kind, self.life)
         if struck and self.life:
             self.life.hits.append(kind)
+            self.life.hit = time.monotonic()
         return struck
 
     def _strike_driver(self, kind: str, life: Life) -> bool:
