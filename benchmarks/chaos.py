@@ -136,7 +136,7 @@ def _kills(rounds: Sequence[Round]) -> Iterator[str]:
 def _ends(rounds: Sequence[Round]) -> Iterator[str]:
     lives = [life for one in rounds for life in one.scene.lives]
     yield "\n### How drivers ended\n"
-    yield "| exit status | after a kill of | words on stderr | times | seconds later, at most |\n|---:|---|---|---:|---:|"
+    yield "| exit status | after a kill of | words on stderr | times | at most s later |\n|---:|---|---|---:|---:|"
     ends: dict[tuple[str, str, str], list[float]] = {}
     for life in lives:
         hit = "+".join(sorted(set(life.hits))) or "nothing"
