@@ -99,8 +99,6 @@ def play(
             scene.play(stop or threading.Event())
         except RuntimeError:  # it is in the findings
             return Round(scene, None)
-        finally:
-            (folder / "kills.log").write_text("".join(f"{kill}\n" for kill in scene.kills))
     return Round(scene, Books.read(folder, NAME, scene.trace))
 
 
@@ -194,9 +192,8 @@ def _findings(rounds: Sequence[Round]) -> Iterator[str]:
 def main(words: Sequence[str] | None = None) -> int:
     """The exit status: 0 if all is equal."""
     args = _arguments(words)
-    signal.signal(
-        signal.SIGINT, signal.default_int_handler
-    )  # a shell may have told us, and so all we start, to ignore it
+    # a shell that runs us in the background tells us, and so all that we start, to ignore an interrupt
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     scratch = Path(tempfile.mkdtemp(prefix="chaos-", dir=args.dir))
     size = Size(args.trials, args.epochs)

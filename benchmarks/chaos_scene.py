@@ -26,7 +26,7 @@ TICK = 0.02  # seconds
 LOOK = 1.0  # seconds between looks at all processes below a driver
 HANGS = 150.0  # seconds without any sign of life
 WAITS = 60.0  # seconds of a driver's life, after which a moment whose event does not come is taken to be now
-VAIN = 6  # starts in a row that end by themselves, without a kill and without success
+VAIN = 6  # starts in a row that end by themselves, long after the last kill and without success
 RAYLET = re.compile(r"\S*/raylet\b")
 SIGNALS = {"driver": signal.SIGKILL, "interrupt": signal.SIGINT, "terminate": signal.SIGTERM}
 TRACE = Path(__file__).with_name("chaos_trace")
@@ -229,7 +229,8 @@ class Scene:
         self.trace = folder / "trace"
         self._over: set[str] = set()  # numbers of trials whose end was told
         self._began = self._news = time.monotonic()
-        self._looked = self._due = 0.0  # when a driver is to be started
+        self._looked = self._killed = 0.0
+        self._due = 0.0  # when a driver is to be started
         self._armed: Armed | None = None
         self.seconds = 0.0
 
@@ -293,11 +294,12 @@ class Scene:
         said = life.said()
         if "driver" not in life.hits and "Traceback" in said:
             self._note(life, "a traceback")
-        if life.code == 0 and said:
+        if life.code == 0 and said and "raylet" not in life.hits:  # a driver's own part of Ray complains about that
             self._note(life, "success, and something on stderr")
         if life.code is not None and life.code < 0 and not set(life.hits) & {*SIGNALS, "raylet"}:
             self._note(life, f"died of signal {-life.code}")
-        if life.code != 0 and len(self.lives) > VAIN and not any(one.hits for one in self.lives[-VAIN:]):
+        alone = time.monotonic() - max(self._began, self._killed)
+        if life.code != 0 and alone > HANGS and not any(one.hits for one in self.lives[-VAIN:]):
             self._note(life, f"ended by itself {VAIN} times in a row: the sweep cannot go on")
             raise RuntimeError(self.findings[-1])
 
@@ -358,9 +360,15 @@ class Scene:
             elif armed.moment.after not in ENDING and self.life and now - max(armed.since, self.life.began) > WAITS:
                 armed.due, armed.late = now, True
         if armed.due is not None and now >= armed.due and self._strike(armed.moment.kind):
-            self.kills.append(Kill(now - self._began, len(self.lives), armed.moment, armed.late))
-            self._see("kill")
+            self._book(Kill(now - self._began, len(self.lives), armed.moment, armed.late))
             self._armed = None
+
+    def _book(self, kill: Kill) -> None:
+        self.kills.append(kill)
+        self._killed = time.monotonic()
+        self._see("kill")
+        with (self.folder / "kills.log").open("a") as log:
+            log.write(f"{kill}\n")
 
     def _has_come(self, armed: Armed) -> bool:
         if armed.moment.after == "last":
@@ -395,7 +403,8 @@ class Scene:
             life.run.seen |= set(marked(f"RAY_TMPDIR={life.run.ray}\0"))
             if life.code is not None and (left := life.remains()):
                 life.outlived = time.monotonic() - life.ended
-                self.folder.joinpath("left.log").open("a").writelines(f"{life.err}: {one}\n" for one in left)
+                with (self.folder / "left.log").open("a") as log:
+                    log.writelines(f"{life.err}: {one}\n" for one in left)
             life.run.clear()
 
 
