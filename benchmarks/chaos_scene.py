@@ -233,6 +233,7 @@ class Scene:
         self._looked = self._killed = 0.0
         self._due = 0.0  # when a driver is to be started
         self._armed: Armed | None = None
+        self._arm()  # before the first start, which it may wait for
         self.seconds = 0.0
 
     def play(self, stop: threading.Event) -> None:
@@ -350,12 +351,9 @@ class Scene:
     # kills
 
     def _tend_kill(self) -> None:
-        if self._armed is None:
-            if not self.moments:
-                return
-            moment = self.moments.pop(0)
-            self._armed = Armed(moment, self.seen[moment.after] + moment.count)
         armed, now = self._armed, time.monotonic()
+        if armed is None:
+            return
         if armed.due is None:
             if self._has_come(armed):
                 armed.due = now + armed.moment.delay
@@ -363,7 +361,12 @@ class Scene:
                 armed.due, armed.late = now, True
         if armed.due is not None and now >= armed.due and self._strike(armed.moment.kind):
             self._book(Kill(now - self._began, len(self.lives), armed.moment, armed.late))
-            self._armed = None
+            self._arm()
+
+    def _arm(self) -> None:
+        """The next moment of the plan, counted from now."""
+        moment = self.moments.pop(0) if self.moments else None
+        self._armed = Armed(moment, self.seen[moment.after] + moment.count) if moment else None
 
     def _book(self, kill: Kill) -> None:
         self.kills.append(kill)

@@ -18,7 +18,7 @@ from sweep_helpers import ROOT, Record
 sys.path.append(str(ROOT / "benchmarks"))
 from chaos import EVERY, Round, Size, is_clean, play, report
 from chaos_books import Books, Trained, compare, lawless, repeats
-from chaos_plan import KINDS, plan
+from chaos_plan import KINDS, Moment, plan
 
 pytestmark = pytest.mark.timeout(900)  # as the other sweeps
 
@@ -198,6 +198,13 @@ def test_plans_of_many_rounds_are_of_all_kinds_after_all_events() -> None:
 # --- a real sweep --------------------------------------------------------------------------------------------------
 
 SMALL = Size(trials=16, epochs=24)
+MOMENTS = (  # one of each kind that is not like another, all of them while there is work left
+    Moment("driver", "tune", 1, 0.5),
+    Moment("worker", "epochs", 10, 0.1),
+    Moment("server", "trial", 1, 0.1),
+    Moment("raylet", "epochs", 10, 0.1),
+    Moment("interrupt", "last", 3, 0.05),
+)
 
 
 @pytest.fixture(scope="module")
@@ -206,7 +213,7 @@ def played(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Round, Ro
     folder = tmp_path_factory.mktemp("chaos")
     with ThreadPoolExecutor(2) as pool:
         undisturbed = pool.submit(play, folder / "undisturbed", SMALL)
-        disturbed = pool.submit(play, folder / "disturbed", SMALL, plan("test", len(KINDS)), "test")
+        disturbed = pool.submit(play, folder / "disturbed", SMALL, MOMENTS, "test")
         yield undisturbed.result(), disturbed.result()
 
 
@@ -217,7 +224,7 @@ def test_a_sweep_whose_processes_are_killed_is_equal(played: tuple[Round, Round]
     assert is_clean(undisturbed, [disturbed]), report(undisturbed, [disturbed])
     states = Counter(trial.state.name for trial in undisturbed.books.trials)
     assert set(states) == {"COMPLETE", "PRUNED", "FAIL"}, "trials of all ends"
-    assert len(disturbed.scene.kills) >= len(KINDS) - 1, "the last one may come too late"
+    assert [kill.moment for kill in disturbed.scene.kills] == list(MOMENTS)
 
 
 def lawless_of(one: Round) -> dict[str, list[str]]:
