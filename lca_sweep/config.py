@@ -77,7 +77,7 @@ class Cluster:
     packs: int | None = knob(None, "packs trained at the same time; null: as many as the resources allow", ge=1)
     cpus_per_pack: int = knob(1, "CPU cores, and threads, of a pack", ge=1)
     gpus_per_pack: float | None = knob(None, "GPUs of a pack, e.g. 0.5; null: 1 where there is a GPU, else 0", ge=0)
-    max_failures: int = knob(3, "times that a pack is started again after its process died", ge=0)
+    max_failures: int = knob(3, "times in a row, without news, that a pack is started again", ge=0)
 
 
 @dataclass

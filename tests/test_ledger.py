@@ -105,10 +105,11 @@ class MortalStudy(Study):
         self.life.tick()
         return rows
 
-    def report(self, number: int, epoch: int, value: float) -> None:
+    def report(self, number: int, epoch: int, value: float) -> bool:
         self.life.tick()
-        super().report(number, epoch, value)
+        news = super().report(number, epoch, value)
         self.life.tick()
+        return news
 
     def finish(self, number: int, state: str, value: float, reason: str = "") -> None:
         self.life.tick()
@@ -132,6 +133,8 @@ class NoView:
     def pack_reported(self, pack: int, report: Mapping[str, Any]) -> None: ...
 
     def pack_failed(self, pack: int, numbers: Sequence[int], reason: str) -> None: ...
+
+    def pack_broke(self, pack: int, reason: str) -> None: ...
 
     def pack_split(self, pack: int, halves: Sequence[int], reason: str) -> None: ...
 
@@ -321,6 +324,35 @@ def test_a_pack_that_fails_takes_only_its_live_trials() -> None:
     assert [row.reason for row in rows[:2]] == ["", "out of memory"]
     assert written.states == {0: "pruned", 1: "failed", 2: "complete", 3: "complete", 4: "complete"}
     assert not new_ledger(storage, written).work_left()
+
+
+def test_a_pack_whose_process_dies_goes_on_until_it_brings_no_news() -> None:
+    storage, written = InMemoryStorage(), Written()
+    ledger, ends = new_ledger(storage, written, wanted=config(trials=2)), [(EPOCHS, "complete")] * 2
+    limit = ledger.config.cluster.max_failures
+    (pack,) = issued(ledger)
+    for epoch in range(1, EPOCHS):  # as often as there is news
+        for _ in range(limit):
+            ledger.pack_broke(0, "its process died")
+            assert issued(ledger) == [pack]
+            ledger.book(0, history([0, 1], ends)[: epoch - 1])  # old news
+        ledger.book(0, history([0, 1], ends)[:epoch])
+    for _ in range(limit):
+        ledger.pack_broke(0, "its process died")
+        assert issued(ledger) == [pack]
+    ledger.pack_broke(0, "its process died")
+    assert ledger.issue() is None
+    assert [(row.state, row.reason) for row in ledger.study.rows()] == [("failed", "its process died")] * 2
+    assert written.states == {0: "failed", 1: "failed"}
+
+
+def test_a_pack_whose_process_dies_after_its_last_report_is_through() -> None:
+    storage, written = InMemoryStorage(), Written()
+    ledger = new_ledger(storage, written, wanted=config(trials=2))
+    issued(ledger)
+    ledger.book(0, history([0, 1], [(EPOCHS, "complete")] * 2))
+    ledger.pack_broke(0, "its process died")
+    assert ledger.issue() is None and [row.state for row in ledger.study.rows()] == ["complete"] * 2
 
 
 # --- packs that do not fit into memory -----------------------------------------------------------------------------

@@ -64,7 +64,7 @@ def connected(cluster: Cluster) -> Iterator[Resources]:
             log_to_driver=False,
             runtime_env=_python() if address == "local" else None,
         )
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except Exception as error:  # Ray raises a plain one where a part of it dies as it starts
         hint = "" if "RAY_AUTH_MODE" in os.environ else " (does it ask for a token? then set RAY_AUTH_MODE=token)"
         raise SweepError(f"cluster.address={address}: Ray does not connect: {first_line(error)}{hint}") from error
     try:

@@ -64,6 +64,7 @@ class Ledger:
         begun = self.asked + sum(row.pack is None and row.state == "running" for row in rows)
         self.total = max(config.sweep.trials, begun)
         self._issued_any = False
+        self._failures: dict[int, int] = {}  # of each pack, since its last news
         for row in study.best(1):
             self.stopping.see(row.number, row.value or 0.0)
 
@@ -92,8 +93,8 @@ class Ledger:
             self.view.pack_restored(pack, reports[-2]["epoch"])
         for report in reports:
             fresh = [trial for trial in report["trials"] if self.study.is_open(trial["trial"])]
-            for trial in fresh:
-                self._book_epoch(report["epoch"], trial)
+            if any([self._book_epoch(report["epoch"], trial) for trial in fresh]):
+                self._failures.pop(pack, None)
             self._book_ends([trial for trial in fresh if trial["state"] != "running"])
             if fresh:  # else the pack is through, and the view has closed it
                 self.view.pack_reported(pack, report)
@@ -113,8 +114,17 @@ class Ledger:
         self.ready = new + self.ready
         self.view.pack_split(pack, new, reason)
 
+    def pack_broke(self, pack: int, reason: str) -> None:
+        """A pack's process died, or its code raised: it begins again from its checkpoint, or has failed by now."""
+        failures = self._failures[pack] = self._failures.get(pack, 0) + 1
+        if failures > self.config.cluster.max_failures:
+            self.pack_failed(pack, reason)
+        elif any(row.state == "running" for row in self.study.pack(pack)):
+            self.ready.insert(0, pack)
+            self.view.pack_broke(pack, reason)
+
     def pack_failed(self, pack: int, reason: str) -> None:
-        """A pack's process died too often, or its code raised: its live trials have failed."""
+        """A pack cannot be trained: its live trials have failed."""
         live = [row.number for row in self.study.pack(pack) if row.state == "running"]
         for number in live:
             self.tracker.end_trial(number, "failed", reason)
@@ -143,9 +153,9 @@ class Ledger:
             return None  # as `due` would find out in all the rows
         return due(self.study.rows(), size, search.generation, self.total)
 
-    def _book_epoch(self, epoch: int, trial: Mapping[str, Any]) -> None:
+    def _book_epoch(self, epoch: int, trial: Mapping[str, Any]) -> bool:
         self.tracker.log(trial["trial"], epoch, trial["metrics"])
-        self.study.report(trial["trial"], epoch, trial["metrics"][OBJECTIVE])
+        return self.study.report(trial["trial"], epoch, trial["metrics"][OBJECTIVE])
 
     def _book_ends(self, trials: Sequence[Mapping[str, Any]]) -> None:
         if not trials:

@@ -85,6 +85,7 @@ class PackCallback(_Light, Callback):
 
     def __init__(self, ledger: Ledger, stopper: SweepStopper) -> None:
         self.ledger, self.training = ledger, stopper.training
+        self.broken: set[str] = set()  # a process that dies can fail more than one call, and Tune tells of each
 
     def setup(self, *args: Any, **info: Any) -> None:
         """Tune has just taken the signals for itself."""
@@ -105,7 +106,8 @@ class PackCallback(_Light, Callback):
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         self.training.discard(trial.trial_id)
-        if self.ledger.stopping.error is None:
+        if self.ledger.stopping.error is None and trial.trial_id not in self.broken:
+            self.broken.add(trial.trial_id)
             file = trial.error_file  # not `get_error`: that one reads a copy which Tune makes later
             with self.ledger.stopping.on_error():
                 self._fail(trial.config["pack"], last_words(Path(file).read_text() if file else ""))
@@ -123,7 +125,7 @@ class PackCallback(_Light, Callback):
         if "running low on memory" in reason:  # Ray has ended the process before the machine would have
             self.ledger.out_of_memory(pack, reason)
         else:
-            self.ledger.pack_failed(pack, reason)
+            self.ledger.pack_broke(pack, reason)
 
 
 def last_words(errors: str) -> str:

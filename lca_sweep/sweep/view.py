@@ -121,8 +121,12 @@ class View:
     def pack_split(self, pack: int, halves: Sequence[int], reason: str) -> None:
         """A pack that did not fit into memory goes on as two."""
         self.say(f"pack {pack} is out of memory, goes on as packs {halves[0]} and {halves[1]}: {reason}")
-        line = self.packs.pop(pack)
-        self.done_cost += self._cost(line, line.epoch)
+        self._leave(pack)
+
+    def pack_broke(self, pack: int, reason: str) -> None:
+        """A pack that will begin again where its checkpoint is."""
+        self.say(f"pack {pack} goes on from its checkpoint: {reason}")
+        self._leave(pack)
 
     def render(self) -> Group:
         """The live table."""
@@ -169,6 +173,10 @@ class View:
         if number not in self.ended:
             self.ended.add(number)
             self.counts[state] += 1
+
+    def _leave(self, pack: int) -> None:
+        line = self.packs.pop(pack)
+        self.done_cost += self._cost(line, line.epoch)
 
     def _close_pack(self, pack: int) -> None:
         line = self.packs.pop(pack)

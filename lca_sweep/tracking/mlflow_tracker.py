@@ -168,7 +168,8 @@ class MlflowTracker:
         best = end.best
         run = self._runs.id(best.number) if best else ""
         tags = {"lca.state": end.status, "mlflow.note.content": describe(self._sweep.name, end, run)}
-        metrics = {f"trials/{state}": float(count) for state, count in end.counts.items()}
+        ended = {state: count for state, count in end.counts.items() if state != "running"}
+        metrics = {f"trials/{state}": float(count) for state, count in ended.items()}
         if end.message:
             tags["lca.message"] = end.message
         if best:
@@ -178,11 +179,11 @@ class MlflowTracker:
             metrics |= {"best/value": best.value, **{f"best/{key}": value for key, value in best.metrics.items()}}
         if best and best.artifacts:
             self._store.folder(self._parent, best.artifacts, "best")
-        self._log_parent(sum(end.counts.values()), metrics, now)
+        self._log_parent(sum(ended.values()), metrics, now)
         self._store.change(Change(self._parent, status, tags, now))
 
     def _log_parent(self, step: int, metrics: Mapping[str, float], now: int) -> None:
-        """The parent's metrics have the number of trials as their step; what is there already is left out."""
+        """The parent's metrics have the number of ended trials as their step; what is there already is left out."""
         there = self._store.get(self._parent)
         latest = {key: (there.steps[key], value) for key, value in there.metrics.items()}
         new = {key: float(value) for key, value in metrics.items() if latest.get(key) != (step, float(value))}
