@@ -89,6 +89,7 @@ class _Driver:
     def __post_init__(self) -> None:
         self.tags = {"data": self.data.name, "data.digest": self.data.digest[:16], **provenance()}
         self.ledger = Ledger(self.config, self.study, self.tracker, self.view, self.tags, self.stopping)
+        self.view.trouble = lambda: self.tracker.trouble
         self.outcome = Outcome(self.config, self.study, self.storage, self.view)
 
     def work_left(self) -> bool:
@@ -177,8 +178,10 @@ def _storage(config: Config, name: str, folder: Folder) -> Storage:
 
 
 def derived_name(config: Config) -> str:
-    """A name for an unnamed sweep: the same knobs give the same name."""
-    digest: str = hashlib.sha256(json.dumps(lasting(plain_config(config)), sort_keys=True).encode()).hexdigest()
+    """A name for an unnamed sweep: the same knobs give the same name, also when knobs are added to lca_sweep."""
+    default = lasting(plain_config(Config()))
+    chosen = {knob: value for knob, value in lasting(plain_config(config)).items() if default.get(knob) != value}
+    digest: str = hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()
     return f"{config.data.name}-{digest[:8]}"
 
 

@@ -79,8 +79,8 @@ class PackTrainable(tune.Trainable):
         return {"reports": news, "notes": notes, "out_of_memory": self.out_of_memory, "done": done}
 
     def cleanup(self) -> None:
-        """Tune's last call, also where the driver was interrupted: the epochs since the last checkpoint are kept."""
-        with suppress(StorageError):  # and at once: Tune waits ten seconds for all of this
+        """Tune's last call, also where the sweep is to stop: the epochs since the last checkpoint are kept."""
+        with suppress(StorageError):  # and at once: Tune waits ten seconds for this
             self._within_memory(self._save)
 
     def keep_network(self, epoch: int, trial: TrialReport) -> None:
