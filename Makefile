@@ -8,13 +8,14 @@ PY := .venv/bin/python
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help sweep test lint bench clean
+.PHONY: help sweep test lint bench chaos clean
 
 help:
 	@echo 'make sweep   search the hyperparameters on MNIST        (ARGS="sweep.trials=64" changes knobs)'
 	@echo 'make test    run the tests                              (ARGS="-k pack" goes to pytest)'
 	@echo 'make lint    check style, formatting and types'
 	@echo 'make bench   measure the speed'
+	@echo 'make chaos   kill a sweep a hundred times and compare      (ARGS="--kills 20")'
 	@echo 'make clean   remove .venv and what was built; results (sweeps/, mlflow.db) stay'
 
 sweep: .venv/base.ok
@@ -30,6 +31,9 @@ lint: .venv/lint.ok
 
 bench: .venv/base.ok
 	@$(PY) benchmarks/run.py $(ARGS)
+
+chaos: .venv/test.ok
+	@$(PY) benchmarks/chaos.py --jobs 2 $(ARGS)
 
 clean:
 	@rm -rf .venv build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache

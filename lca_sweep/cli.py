@@ -36,7 +36,10 @@ lca_sweep {version}: sweeps over spike-and-slab networks trained by gBP
   python -m lca_sweep +sweep=mnist sweep.space.trainer.lr.low=1e-3
   python -m lca_sweep +sweep=mnist '~sweep.space.model' model.width=200
 
+  python -m lca_sweep stop NAME              end a running sweep in order
+
 The same command again resumes what was interrupted; more trials extend it.
+Ctrl-C once finishes the epoch and saves it; twice ends at once.
 lca-sweep is short for python -m lca_sweep.
 
 Groups of knobs, and their choices (conf/GROUP/CHOICE.yaml)
@@ -56,7 +59,7 @@ Written to the working folder: {sweeps}/NAME/ (study, checkpoints, logs) and
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Do what the words say (those of the process by default); the exit status, 2 for a mistake of the user's."""
+    """Do what the words say (those of the process by default); the exit status (for a mishap `UserError.status`)."""
     try:
         return _open(sys.argv[1:] if argv is None else list(argv))
     except KeyboardInterrupt:
@@ -66,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if _wants_traceback():
             raise
         print(f"lca_sweep: {error}", file=sys.stderr)
-        return 2
+        return error.status
 
 
 def start(config: Config, space: Space) -> int:
@@ -86,6 +89,8 @@ def usage(folders: Sequence[Path]) -> str:
 
 
 def _open(argv: list[str]) -> int:
+    if argv[:1] == ["stop"]:
+        return _stop(argv[1:])
     flags = _parser().parse_intermixed_args(argv)
     _refuse_misuse(flags)
     folders = [config_dir(), *_own_folder(flags.config_dir)]
@@ -118,6 +123,17 @@ def _run(config: Config) -> int:
     from lca_sweep.search.space import parse  # after a wrong knob was refused: Optuna takes a while to import
 
     return start(config, parse(config.sweep.space, config))
+
+
+def _stop(words: list[str]) -> int:
+    """`stop NAME [sweep.dir=DIR]`."""
+    names = [word for word in words if not word.startswith("sweep.dir=")]
+    places = [word.removeprefix("sweep.dir=") for word in words if word.startswith("sweep.dir=")]
+    if len(names) != 1 or len(places) > 1 or names[0].startswith("-"):
+        raise UsageError("stop: write stop NAME, or stop NAME sweep.dir=DIR")
+    from lca_sweep.sweep.stop import stop
+
+    return stop(Path(places[0] if places else Config().sweep.dir), names[0])
 
 
 class _Parser(argparse.ArgumentParser):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import parse_qsl
 
 from lca_sweep.core.knobs import Init, KnobError, Model, Prior, Trainer, TrialKnobs, check, knob
 
@@ -14,6 +15,7 @@ __all__ = ["Cluster", "Config", "Data", "KnobError", "Pack", "Pruner", "Search",
 NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")  # also a folder's name
 
 
+S3_OPTIONS = {"endpoint_override", "region", "scheme", "tls_ca_file_path"}  # in a URL; the environment does for most
 PASSWORD = re.compile(r"(://[^:/@]*:)[^/]*(?=@)|([?&]password=)[^&]*")
 
 
@@ -75,7 +77,7 @@ class Cluster:
     packs: int | None = knob(None, "packs trained at the same time; null: as many as the resources allow", ge=1)
     cpus_per_pack: int = knob(1, "CPU cores, and threads, of a pack", ge=1)
     gpus_per_pack: float | None = knob(None, "GPUs of a pack, e.g. 0.5; null: 1 where there is a GPU, else 0", ge=0)
-    max_failures: int = knob(3, "times that a pack is started again after its process died", ge=0)
+    max_failures: int = knob(3, "times in a row, without news, that a pack is started again", ge=0)
 
 
 @dataclass
@@ -92,7 +94,18 @@ class Sweep:
 
     name: str | None = knob(None, "name of the sweep, also of its folder; null: made from the knobs")
     dir: str = knob("sweeps", "folder that holds the folders of all sweeps")
+    storage: str | None = knob(
+        None, "where checkpoints and weights go: a folder or s3://bucket/path; null: the sweep's folder"
+    )
     trials: int = knob(1, "trials in all", ge=1)
+    resume: str = knob(
+        "auto",
+        "auto: a sweep of this name goes on; never: it is put aside, and a new one begins",
+        choices=("auto", "never"),
+    )
+    target: float | None = knob(None, "stop as soon as a complete trial's objective is at least this")
+    time_budget: float | None = knob(None, "seconds after which a start stops, to go on another time", gt=0)
+    grace: float = knob(25.0, "seconds from SIGTERM to an end at once; in between epochs are finished", ge=0)
     space: dict[str, Any] = knob(
         {}, "what is searched: a tree like the knobs', leaves {low, high, log, step} or {choices}"
     )
@@ -136,5 +149,20 @@ def validate(config: Config) -> None:
         raise KnobError(f"cluster.gpus_per_pack={gpus:g}: must be a whole number, or <= 1")
     if config.sweep.name is not None and not NAME.fullmatch(config.sweep.name):
         raise KnobError(f"sweep.name={config.sweep.name}: must be letters, digits, '.', '_' or '-', not '.' first")
+    if config.sweep.storage is not None:
+        _check_storage(config.sweep.storage)
     if config.model.widths is not None and not config.model.widths:
         raise KnobError("model.widths=[]: must name at least one hidden layer (or be null)")
+
+
+def _check_storage(place: str) -> None:
+    """Raise KnobError unless it is a folder or a URL of S3; a URL with keys is not repeated, and gets into no file."""
+    scheme, is_url, rest = place.partition("://")
+    path, _, query = rest.partition("?")
+    bucket = path.partition("/")[0]
+    if is_url and ("@" in path or ":" in bucket):
+        raise KnobError("sweep.storage: no keys in the URL; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY instead")
+    if is_url and (unknown := sorted(dict(parse_qsl(query, keep_blank_values=True)).keys() - S3_OPTIONS)):
+        raise KnobError(f"sweep.storage: ?{unknown[0]}=: must be one of {', '.join(sorted(S3_OPTIONS))}")
+    if not place or (is_url and (scheme != "s3" or not bucket)):
+        raise KnobError(f"sweep.storage={place}: must be a folder or s3://bucket/path")

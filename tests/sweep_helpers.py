@@ -146,18 +146,25 @@ class Ended:
     err: str
 
 
-def start(folder: Path, *words: str) -> Run:
+def start(
+    folder: Path,
+    *words: str,
+    env: Mapping[str, str] | None = None,
+    stdout: Any = subprocess.PIPE,
+    stderr: Any = subprocess.PIPE,
+) -> Run:
     """`python -m lca_sweep WORDS` in `folder`, as the leader of a process group, as a shell would start it."""
     ray = Path(tempfile.mkdtemp(prefix="lca-", dir="/tmp"))  # short: names of sockets may have 107 characters
-    paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
-    env = os.environ | {"PYTHONPATH": os.pathsep.join(paths), "RAY_TMPDIR": str(ray)}
+    env = os.environ | (env or {})
+    paths = [str(ROOT), *filter(None, [env.get("PYTHONPATH")])]
+    env |= {"PYTHONPATH": os.pathsep.join(paths), "RAY_TMPDIR": str(ray)}
     popen = subprocess.Popen(
         [sys.executable, "-m", "lca_sweep", *words],
         cwd=folder,
         env=env,
         stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        stdout=stdout,
+        stderr=stderr,
         text=True,
         process_group=0,
     )

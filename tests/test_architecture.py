@@ -32,6 +32,7 @@ HOMES = {
     "omegaconf": {"door"},
     "optuna": {"search", "sweep"},
     "pooch": {"core"},
+    "pyarrow": {"sweep"},
     "ray": {"sweep"},
     "rich": {"report", "sweep", "door"},
     "safetensors": {"core", "sweep"},

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,15 @@ import pytest
 from lca_sweep.config import Config, Pack, Pruner, Search, Sweep
 from lca_sweep.core.knobs import Trainer, replace, walk
 from lca_sweep.sweep.errors import SweepError
-from lca_sweep.sweep.folder import FREE, IDENTITY, folder_path, opened, plain_config
-from lca_sweep.sweep.layout import checkpoint_file, trial_folder
+from lca_sweep.sweep.folder import FREE, IDENTITY, Folder, folder_path, plain_config
+from lca_sweep.sweep.folder import opened as opened_by
 
 SPACE = {"trainer": {"lr": {"low": 0.01, "high": 0.3, "log": True}}}
+
+
+def opened(config: Config, path: Path, said: list[str] | None = None) -> AbstractContextManager[Folder]:
+    """The folder; what is said to the user goes into `said`."""
+    return opened_by(config, path, [].append if said is None else said.append)
 
 
 def config(folder: Path, **sweep: Any) -> Config:
@@ -61,7 +67,7 @@ def test_what_is_written(tmp_path: Path) -> None:
         assert folder.path == tmp_path / "s"
         assert {entry.name for entry in folder.path.iterdir()} == {"lock", "config.yaml", IDENTITY}
     content = json.loads((tmp_path / "s" / IDENTITY).read_bytes())
-    assert content == {"uid": folder.uid, "config": plain_config(config(tmp_path))}
+    assert content == {"uid": folder.uid, "study": "s", "config": plain_config(config(tmp_path))}
 
 
 def test_the_same_sweep_for_ever_and_another_in_another_folder(tmp_path: Path) -> None:
@@ -88,14 +94,15 @@ def test_other_knobs_are_refused_by_name(tmp_path: Path, knob: str) -> None:
     value = dict((name, value) for name, value, _ in walk(old))[knob]
     with pytest.raises(SweepError) as caught:
         folder_path(replace(old, {knob: other(value)}), "s")
-    first, *differing, last = str(caught.value).splitlines()
+    first, *differing, remedy, free = str(caught.value).splitlines()
     assert first == "sweep.name=s: this sweep was begun with other knobs:"
     if knob == "sweep.space":
         assert "  sweep.space.model.width.high: not set -> 2" in differing
         assert "  sweep.space.trainer.lr.low: 0.01 -> not set" in differing
     else:
         assert differing == [f"  {knob}: {value} -> {other(value)}"]
-    assert "sweep.name=..." in last
+    assert "sweep.name=..." in remedy and "sweep.resume=never" in remedy
+    assert "sweep.trials" in free and knob not in free
     assert {file.name: file.read_bytes() for file in (tmp_path / "s").iterdir()} == before
 
 
@@ -111,14 +118,14 @@ def test_many_differences_are_counted(tmp_path: Path) -> None:
     with pytest.raises(SweepError) as caught:
         folder_path(new, "s")
     lines = str(caught.value).splitlines()
-    assert len(lines) == 11 and lines[9] == "  and 2 more"
+    assert len(lines) == 12 and lines[9] == "  and 2 more"
 
 
 def test_a_second_process_is_refused_and_the_next_is_not(tmp_path: Path) -> None:
     code = (
         "import sys\nfrom pathlib import Path\nfrom lca_sweep.config import Config\n"
         "from lca_sweep.sweep.folder import opened\n"
-        "with opened(Config(), Path(sys.argv[1])):\n    print('open', flush=True)\n    sys.stdin.read()\n"
+        "with opened(Config(), Path(sys.argv[1]), print):\n    print('open', flush=True)\n    sys.stdin.read()\n"
     )
     holder = subprocess.Popen(
         [sys.executable, "-c", code, str(tmp_path / "s")],
@@ -129,7 +136,7 @@ def test_a_second_process_is_refused_and_the_next_is_not(tmp_path: Path) -> None
     )
     with holder:
         assert holder.stdout and holder.stdout.readline() == "open\n"
-        message = f"s: this sweep is being run by process {holder.pid}$"
+        message = rf"s: this sweep is being run by process {holder.pid} of .* on .*: python -m lca_sweep stop s$"
         with pytest.raises(SweepError, match=message), opened(Config(), tmp_path / "s"):
             pass
         holder.kill()  # the lock goes with its process, however that ends
@@ -152,11 +159,6 @@ def test_a_folder_that_cannot_be_made_is_told_in_one_line(tmp_path: Path) -> Non
     assert len(str(caught.value).splitlines()) == 1
 
 
-def test_places_differ(tmp_path: Path) -> None:
-    places = [place(tmp_path, n) for n in (0, 1, 9999, 10000) for place in (checkpoint_file, trial_folder)]
-    assert len(set(places)) == len(places) and all(tmp_path in place.parents for place in places)
-
-
 @pytest.mark.parametrize("knob", ["tracking.uri", "search.storage"])
 def test_passwords_are_not_written_and_may_be_changed(tmp_path: Path, knob: str) -> None:
     old, new = (replace(config(tmp_path), {knob: f"postgresql://me:{word}@host:5432/db"}) for word in ("hush", "psst"))
@@ -164,3 +166,58 @@ def test_passwords_are_not_written_and_may_be_changed(tmp_path: Path, knob: str)
         assert not [file for file in folder.path.iterdir() if "hush" in file.read_text()]
         assert "me:***@host" in (folder.path / "config.yaml").read_text()
     assert folder_path(new, "s") == folder.path
+
+
+def test_an_older_sweep_lacks_knobs_that_came_later(tmp_path: Path) -> None:
+    """They had no other than their default then."""
+    config = begun(tmp_path)
+    file = tmp_path / "s" / IDENTITY
+    content = json.loads(file.read_bytes())
+    del content["study"], content["config"]["search"]["deterministic"]
+    file.write_text(json.dumps(content))
+    with opened(config, folder_path(config, "s")) as folder:
+        assert (folder.uid, folder.study) == (content["uid"], "s")
+    with pytest.raises(SweepError, match=r"search\.deterministic: False -> True"):
+        folder_path(replace(config, {"search.deterministic": True}), "s")
+
+
+def test_put_aside(tmp_path: Path) -> None:
+    """`sweep.resume=never`: other knobs or not, a new sweep begins, and the old one is kept whole."""
+    old, said = begun(tmp_path), list[str]()
+    (tmp_path / "s" / "study.journal").write_text("precious")
+    before = {file.name: file.read_bytes() for file in (tmp_path / "s").iterdir()}
+    new = replace(old, {"sweep.resume": "never", "trainer.lr": 0.5})
+    uids = {json.loads(before[IDENTITY])["uid"]}
+    for count in (1, 2):
+        with opened(new, folder_path(new, "s"), said) as folder:
+            assert folder.path == tmp_path / "s" and not (folder.path / "study.journal").exists()
+            uids.add(folder.uid)
+        assert said == [f"the sweep that had this name is kept in {tmp_path / f's.{n}'}" for n in range(1, count + 1)]
+    assert len(uids) == 3
+    assert {file.name: file.read_bytes() for file in (tmp_path / "s.1").iterdir()} == before
+
+
+def test_what_runs_is_not_put_aside(tmp_path: Path) -> None:
+    old = begun(tmp_path)
+    with opened(old, tmp_path / "s"):
+        never = replace(old, {"sweep.resume": "never"})
+        with pytest.raises(SweepError, match="is being run by"), opened(never, tmp_path / "s"):
+            pass
+    assert [path.name for path in tmp_path.iterdir()] == ["s"]
+
+
+def test_a_new_study_in_a_database_that_holds_the_old_one(tmp_path: Path) -> None:
+    old = replace(config(tmp_path), {"search.storage": "sqlite:///study.db"})
+    with opened(old, folder_path(old, "s")) as folder:
+        assert folder.study == "s"
+    never = replace(old, {"sweep.resume": "never"})
+    with opened(never, folder_path(never, "s")) as folder:
+        assert folder.study == f"s-{folder.uid[:8]}"
+        name = folder.study
+    with opened(old, folder_path(old, "s")) as folder:
+        assert folder.study == name
+
+
+def test_an_error_of_the_sweep_itself_is_not_one_of_its_folder(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError), opened(Config(), tmp_path / "s"):
+        raise FileNotFoundError("elsewhere")

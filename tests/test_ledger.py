@@ -21,7 +21,8 @@ from lca_sweep.core.knobs import Trainer
 from lca_sweep.core.train import OBJECTIVE
 from lca_sweep.search.space import Space
 from lca_sweep.search.study import Row, Study
-from lca_sweep.sweep.ledger import Issue, Ledger
+from lca_sweep.sweep.ledger import WAIT, Issue, Ledger
+from lca_sweep.sweep.stopping import INTERRUPT
 from lca_sweep.sweep.view import View
 from lca_sweep.tracking import NullTracker, TrialRecord
 
@@ -57,7 +58,7 @@ class Written:
 
 
 class QueueTracker(NullTracker):
-    """Tracker's contract: what is told waits in a queue that dies with the driver, and epochs ascend."""
+    """Tracker's contract, at its worst: what is told waits in memory, and dies with the driver, until it is settled."""
 
     def __init__(self, written: Written, life: Life) -> None:
         self.written, self.life = written, life
@@ -65,13 +66,12 @@ class QueueTracker(NullTracker):
         self.steps = {number: points[-1][0] for number, points in written.metrics.items()}
         self.started = set(written.knobs)
 
-    def start_trials(self, trials: Sequence[TrialRecord]) -> list[str]:
+    def start_trials(self, trials: Sequence[TrialRecord]) -> None:
         for trial in trials:
             self.life.tick()
             assert self.written.knobs.setdefault(trial.number, trial.knobs) == trial.knobs, "knobs never change"
             self.queue.append((trial.number, "running", None))
             self.started.add(trial.number)
-        return [str(trial.number) for trial in trials]
 
     def log(self, number: int, epoch: int, metrics: Mapping[str, float]) -> None:
         self.life.tick()
@@ -84,7 +84,7 @@ class QueueTracker(NullTracker):
         self.life.tick()
         self.queue.append((number, state, None))
 
-    def flush(self) -> bool:
+    def settle(self) -> None:
         while self.queue:
             self.life.tick()  # some of it may be written
             number, state, point = self.queue.pop(0)
@@ -92,7 +92,6 @@ class QueueTracker(NullTracker):
                 self.written.metrics.setdefault(number, []).append(point)
             else:
                 self.written.states[number] = state
-        return True
 
 
 class MortalStudy(Study):
@@ -106,15 +105,22 @@ class MortalStudy(Study):
         self.life.tick()
         return rows
 
-    def report(self, number: int, epoch: int, value: float) -> None:
+    def report(self, number: int, epoch: int, value: float) -> bool:
         self.life.tick()
-        super().report(number, epoch, value)
+        news = super().report(number, epoch, value)
         self.life.tick()
+        return news
 
     def finish(self, number: int, state: str, value: float, reason: str = "") -> None:
         self.life.tick()
         super().finish(number, state, value, reason)
         self.life.tick()
+
+    def move(self, numbers: Sequence[int], pack: int, origin: int) -> None:
+        for number in numbers:
+            self.life.tick()
+            super().move([number], pack, origin)
+            self.life.tick()
 
 
 class NoView:
@@ -127,6 +133,10 @@ class NoView:
     def pack_reported(self, pack: int, report: Mapping[str, Any]) -> None: ...
 
     def pack_failed(self, pack: int, numbers: Sequence[int], reason: str) -> None: ...
+
+    def pack_broke(self, pack: int, reason: str) -> None: ...
+
+    def pack_split(self, pack: int, halves: Sequence[int], reason: str) -> None: ...
 
 
 def config(trials: int = TRIALS, size: int = SIZE) -> Config:
@@ -174,8 +184,7 @@ def history(trials: Sequence[int], ends: Sequence[tuple[int, str]]) -> list[dict
 
 def issued(ledger: Ledger) -> list[Issue]:
     packs = []
-    while issue := ledger.issue():
-        assert isinstance(issue, Issue)
+    while isinstance(issue := ledger.issue(), Issue):
         packs.append(issue)
     return packs
 
@@ -209,7 +218,7 @@ def test_deliveries_may_be_repeated_and_interleaved(ends: list[tuple[int, str]],
     storage, written = InMemoryStorage(), Written()
     ledger = new_ledger(storage, written)
     drive(ledger, ends, order)
-    ledger.tracker.flush()
+    ledger.tracker.settle()
     check_books(storage, written, ends)
     assert not ledger.work_left()
 
@@ -224,7 +233,7 @@ def test_the_driver_may_die_at_any_call(
         try:
             ledger = new_ledger(storage, written, Life(death))
             drive(ledger, ends, order)
-            ledger.tracker.flush()
+            ledger.tracker.settle()
         except Died:
             continue
     check_books(storage, written, ends)
@@ -232,9 +241,9 @@ def test_the_driver_may_die_at_any_call(
 
 @given(all_ends)
 def test_mlflow_has_all_of_a_trial_that_the_study_has_closed(ends: list[tuple[int, str]]) -> None:
-    """Nobody repeats a closed trial's reports, so they must not lie in a queue that dies with the driver."""
+    """Nobody repeats a closed trial's reports, so they must be on disk before."""
     storage, written = InMemoryStorage(), Written()
-    drive(new_ledger(storage, written), ends, [])  # and no flush at the end
+    drive(new_ledger(storage, written), ends, [])  # and nothing settled at the end
     check_books(storage, written, ends)
 
 
@@ -315,3 +324,124 @@ def test_a_pack_that_fails_takes_only_its_live_trials() -> None:
     assert [row.reason for row in rows[:2]] == ["", "out of memory"]
     assert written.states == {0: "pruned", 1: "failed", 2: "complete", 3: "complete", 4: "complete"}
     assert not new_ledger(storage, written).work_left()
+
+
+def test_a_pack_whose_process_dies_goes_on_until_it_brings_no_news() -> None:
+    storage, written = InMemoryStorage(), Written()
+    ledger, ends = new_ledger(storage, written, wanted=config(trials=2)), [(EPOCHS, "complete")] * 2
+    limit = ledger.config.cluster.max_failures
+    (pack,) = issued(ledger)
+    for epoch in range(1, EPOCHS):  # as often as there is news
+        for _ in range(limit):
+            ledger.pack_broke(0, "its process died")
+            assert issued(ledger) == [pack]
+            ledger.book(0, history([0, 1], ends)[: epoch - 1])  # old news
+        ledger.book(0, history([0, 1], ends)[:epoch])
+    for _ in range(limit):
+        ledger.pack_broke(0, "its process died")
+        assert issued(ledger) == [pack]
+    ledger.pack_broke(0, "its process died")
+    assert ledger.issue() is None
+    assert [(row.state, row.reason) for row in ledger.study.rows()] == [("failed", "its process died")] * 2
+    assert written.states == {0: "failed", 1: "failed"}
+
+
+def test_a_pack_whose_process_dies_after_its_last_report_is_through() -> None:
+    storage, written = InMemoryStorage(), Written()
+    ledger = new_ledger(storage, written, wanted=config(trials=2))
+    issued(ledger)
+    ledger.book(0, history([0, 1], [(EPOCHS, "complete")] * 2))
+    ledger.pack_broke(0, "its process died")
+    assert ledger.issue() is None and [row.state for row in ledger.study.rows()] == ["complete"] * 2
+
+
+# --- packs that do not fit into memory -----------------------------------------------------------------------------
+
+
+def test_a_pack_out_of_memory_goes_on_as_two() -> None:
+    """From its checkpoints, before all others, with its live trials only."""
+    storage, written = InMemoryStorage(), Written()
+    ledger = new_ledger(storage, written, wanted=config(trials=10, size=5))
+    first, second = issued(ledger)
+    ends = [(1, "pruned"), *[(EPOCHS, "complete")] * 9]
+    ledger.book(first.pack, history(list(first.trials), ends)[:1])
+    assert ledger.issue() is WAIT, "a running pack may come back in parts"
+    ledger.out_of_memory(first.pack, "no room")
+    halves = issued(ledger)
+    assert [(issue.pack, list(issue.trials), issue.origins) for issue in halves] == [
+        (2, [1, 2], (0,)),
+        (3, [3, 4], (0,)),
+    ]
+    ledger.out_of_memory(3, "no room")
+    quarters = issued(ledger)
+    assert [(issue.pack, list(issue.trials), issue.origins) for issue in quarters] == [
+        (4, [3], (3, 0)),
+        (5, [4], (3, 0)),
+    ]
+    for issue in (second, halves[0], *quarters):
+        ledger.book(issue.pack, history(list(issue.trials), ends))
+    assert ledger.issue() is None
+    assert [row.state for row in ledger.study.rows()] == ["pruned", *["complete"] * 9]
+    assert written.metrics[4] == [(epoch, metrics(4, epoch)) for epoch in range(1, EPOCHS + 1)]
+
+
+def test_a_trial_that_does_not_fit_alone_has_failed() -> None:
+    storage, written = InMemoryStorage(), Written()
+    ledger = new_ledger(storage, written, wanted=config(trials=2, size=1))
+    issued(ledger)
+    ledger.out_of_memory(0, "no room")
+    (row, other) = ledger.study.rows()
+    assert (row.state, row.reason) == ("failed", "out of memory, with one trial in its pack: no room")
+    assert other.state == "running" and written.states == {0: "failed", 1: "running"}
+    assert ledger.issue() is WAIT
+
+
+@given(st.lists(st.integers(0, 40), min_size=1, max_size=4), st.sampled_from([4, 5, 8]))
+def test_the_driver_may_die_while_it_splits(deaths: list[int], size: int) -> None:
+    """Every trial is in one pack, and is trained to its end."""
+    storage, written, ends = InMemoryStorage(), Written(), [(EPOCHS, "complete")] * 8
+    wanted = config(trials=8, size=size)
+    for death in [*deaths, None]:
+        try:
+            ledger = new_ledger(storage, written, Life(death), wanted)
+            while packs := issued(ledger):
+                numbers = [number for issue in packs for number in issue.trials]
+                assert len(set(numbers)) == len(numbers)
+                for issue in packs:
+                    if len(issue.trials) > 2:
+                        ledger.out_of_memory(issue.pack, "no room")
+                    else:
+                        ledger.book(issue.pack, history(list(issue.trials), ends))
+        except Died:
+            continue
+    assert ledger.issue() is None and not ledger.work_left()
+    assert written.states == dict.fromkeys(range(8), "complete")
+    assert all(len(points) == EPOCHS for points in written.metrics.values())
+
+
+# --- ends before the end -------------------------------------------------------------------------------------------
+
+
+def test_nothing_is_issued_once_it_is_to_stop() -> None:
+    ledger = new_ledger(InMemoryStorage(), Written())
+    assert isinstance(ledger.issue(), Issue)
+    ledger.stopping.ask(INTERRUPT)
+    assert ledger.issue() is None and ledger.work_left()
+
+
+def test_the_goal_is_reached_by_a_complete_trial_only_and_stays_reached() -> None:
+    storage, written = InMemoryStorage(), Written()
+    goal = config()
+    goal.sweep.target = 0.1 + EPOCHS / 100  # trial 1 at its end
+    ledger = new_ledger(storage, written, wanted=goal)
+    ends = [(EPOCHS, "complete"), (EPOCHS, "complete"), (EPOCHS, "pruned"), (EPOCHS, "complete"), (EPOCHS, "complete")]
+    assert isinstance(ledger.issue(), Issue) and isinstance(ledger.issue(), Issue)
+    ledger.book(1, history([2, 3], ends)[: EPOCHS - 1])  # on its way trial 3 has more
+    assert ledger.stopping.reason is None
+    ledger.book(0, history([0, 1], ends))
+    assert ledger.stopping.reason is not None and ledger.stopping.reason.text.endswith("reached by trial 1")
+    assert ledger.issue() is None
+    again = new_ledger(storage, written, wanted=goal)
+    assert again.stopping.reason == ledger.stopping.reason and again.issue() is None
+    goal.sweep.target = 5.0
+    assert isinstance(new_ledger(storage, written, wanted=goal).issue(), Issue)

@@ -456,7 +456,7 @@ def ray_of_one_core(cluster: Any) -> Any:
 def test_ray_does_not_come(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("lca_sweep.sweep.driver.connected", NoRay(SweepError("cluster.cpus_per_pack=9: too many")))
-    assert main(["+sweep=smoke"]) == 2
+    assert main(["+sweep=smoke"]) == 3
     assert capsys.readouterr().err == "lca_sweep: cluster.cpus_per_pack=9: too many\n"
     assert list(tmp_path.iterdir()) == []
 
@@ -473,7 +473,7 @@ def test_a_sweep_that_stops_in_the_middle(
         raise SweepError("search: lost")
 
     monkeypatch.setattr("lca_sweep.sweep.driver.tune_packs", broken)
-    assert main(["+sweep=smoke"]) == 2
+    assert main(["+sweep=smoke"]) == 3
     assert capsys.readouterr().err == "lca_sweep: search: lost\n"
     first = parent(tmp_path)
     assert (first.status, first.tags["lca.message"]) == ("FAILED", "search: lost")
@@ -491,7 +491,7 @@ def test_a_sweep_that_stops_in_the_middle(
     assert main(["+sweep=smoke"]) == 130
     assert capsys.readouterr().out.splitlines()[-1] == "the same command again goes on from here"
     second = parent(tmp_path)
-    assert (second.id, second.status) == (first.id, "KILLED") and "lca.message" not in second.tags
+    assert (second.id, second.status, second.tags["lca.message"]) == (first.id, "KILLED", "interrupted")
     assert states(tmp_path, "smoke") == [] and children(tmp_path) == {}
 
 

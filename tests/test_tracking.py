@@ -5,16 +5,10 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-import shutil
-import signal
-import socket
 import sqlite3
 import subprocess
 import sys
-import threading
 import time
-import urllib.request
-from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +17,31 @@ import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tracking_helpers import (
+    CONFIG,
+    FINISHED,
+    ROOT,
+    SPACE,
+    UID,
+    MemoryStore,
+    children,
+    client,
+    closed_port,
+    counts,
+    expected,
+    fetch,
+    history,
+    metrics,
+    new_store,
+    on,
+    parent_statuses,
+    points,
+    run_of,
+    server,
+    sweep,
+    trial,
+    wait_for,
+)
 
 from lca_sweep.config import without_password
 from lca_sweep.core.errors import UserError
@@ -30,136 +49,84 @@ from lca_sweep.tracking import (
     BestTrial,
     NullTracker,
     SweepEnd,
-    SweepRecord,
     Tracker,
     TrackingError,
-    TrialRecord,
     open_tracker,
     ui_command,
 )
-from lca_sweep.tracking.database import prepare
-from lca_sweep.tracking.quiet import behave
 from lca_sweep.tracking.uri import kind, page
-from lca_sweep.tracking.writer import Change, Epoch, Refused, Writer, batch_of, patiently
 
 # MLflow 3.17 says it to SQLAlchemy 2.1.
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning")
 
-ROOT = Path(__file__).parents[1]
-UID = "0123456789abcdef0123456789abcdef"
-CONFIG = {"trainer": {"lr": 0.1, "epochs": 3}, "model": {"widths": None}}
-SPACE = {"trainer": {"lr": {"low": 0.001, "high": 1.0, "log": True}}}
-KNOBS = {"trainer.lr": 0.05, "trainer.epochs": 3, "model.widths": None, "search.sampler": "tpe"}
-
-
-@pytest.fixture(scope="session")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A new database; making one takes a second."""
-    behave()
-    path = tmp_path_factory.mktemp("template") / "mlflow.db"
-    prepare(path)
-    return path
-
 
 @pytest.fixture
-def uri(template: Path, tmp_path: Path) -> str:
+def uri(tmp_path: Path) -> str:
     """URI of a store of the test's own."""
-    shutil.copy(template, tmp_path / "mlflow.db")
-    return f"sqlite:///{tmp_path / 'mlflow.db'}"
-
-
-def sweep(folder: Path, uid: str = UID) -> SweepRecord:
-    return SweepRecord("study", uid, CONFIG, SPACE, {"git.commit": "abc"}, folder)
-
-
-def trial(number: int, pack: int = 0, **knobs: Any) -> TrialRecord:
-    values = KNOBS | {name.replace("__", "."): value for name, value in knobs.items()}
-    return TrialRecord(number, pack, values, frozenset({"trainer.lr"}), {"device": "cpu"})
-
-
-def metrics(epoch: int) -> dict[str, float]:
-    return {"train/loss": 1 / epoch, "val/accuracy": 1 - 1 / epoch, "layer1/vip_fraction": 0.25}
-
-
-def counts(**states: int) -> dict[str, int]:
-    return {"complete": 0, "pruned": 0, "failed": 0, "running": 0} | states
-
-
-FINISHED = SweepEnd("finished", counts(complete=1), None)
-
-
-def client(uri: str) -> Any:
-    from mlflow.tracking import MlflowClient
-
-    return MlflowClient(tracking_uri=uri)
-
-
-def children(uri: str) -> dict[int, Any]:
-    """The runs of trials, by number."""
-    experiments = [e.experiment_id for e in client(uri).search_experiments()]
-    runs = client(uri).search_runs(experiments, "tags.`lca.kind` = 'trial'")
-    assert len({run.data.tags["lca.trial"] for run in runs}) == len(runs)
-    return {int(run.data.tags["lca.trial"]): run for run in runs}
-
-
-def history(uri: str, run: str) -> dict[str, list[tuple[int, float]]]:
-    """Each metric's steps and values as they are in the table of all points."""
-    found = defaultdict(list)
-    with contextlib.closing(sqlite3.connect(uri.removeprefix("sqlite:///"))) as connection:
-        query = "SELECT key, step, value FROM metrics WHERE run_uuid = ? ORDER BY key, step"
-        for key, step, value in connection.execute(query, (run,)):
-            found[key].append((step, value))
-    return dict(found)
-
-
-def expected(epochs: Sequence[int]) -> dict[str, list[tuple[int, float]]]:
-    return {key: [(epoch, metrics(epoch)[key]) for epoch in epochs] for key in sorted(metrics(1))}
+    return new_store(tmp_path)
 
 
 def drive(uri: str, folder: Path, epochs: Sequence[int], end: str = "") -> str:
     """One life of a driver with one trial; its run id."""
-    tracker = open_tracker(uri, "lca")
+    tracker = open_tracker(uri, "lca", folder / "outbox")
     tracker.start_sweep(sweep(folder))
-    (run,) = tracker.start_trials([trial(0)])
+    tracker.start_trials([trial(0)])
     for epoch in epochs:
         tracker.log(0, epoch, metrics(epoch))
     if end:
         tracker.end_trial(0, end)
     tracker.close()
-    return run
+    return run_of(uri)
 
 
 # --- every tracker -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("which", ["null", "sqlite"])
-def test_contract(which: str, uri: str, tmp_path: Path) -> None:
-    tracker: Tracker = NullTracker() if which == "null" else open_tracker(uri, "lca")
-    assert isinstance(tracker.start_sweep(sweep(tmp_path)), str)
-    runs = tracker.start_trials([trial(0), trial(1)])
-    assert [type(run) for run in runs] == [str, str]
-    assert tracker.start_trials([]) == []
-    assert tracker.start_trials([trial(1)]) == runs[1:]
-    tracker.log(0, 1, metrics(1))
-    tracker.end_trial(0, "complete")
-    tracker.end_trial(0, "complete")
-    tracker.end_trial(7, "interrupted")  # never started
-    assert tracker.flush() is True
-    with pytest.raises(ValueError, match="'done': must be one of complete, pruned, interrupted, failed"):
-        tracker.end_trial(1, "done")
-    with pytest.raises(ValueError, match="'complete': must be one of finished"):
-        tracker.end_sweep(SweepEnd("complete", counts(), None))
-    assert bool(tracker.page) == bool(runs[0])
-    tracker.end_sweep(FINISHED)
-    tracker.close()
-    tracker.close()
+@contextlib.contextmanager
+def opened(which: str, folder: Path) -> Iterator[Tracker]:
+    if which == "server":
+        new_store(folder)
+        with server(folder) as running:
+            yield open_tracker(running.url, "lca", folder / "outbox")
+    elif which == "sqlite":
+        yield open_tracker(new_store(folder), "lca", folder / "outbox")
+    else:
+        yield NullTracker() if which == "null" else on(MemoryStore(), folder / "outbox")
+
+
+@pytest.mark.parametrize("which", ["null", "memory", "sqlite", "server"])
+def test_contract(which: str, tmp_path: Path) -> None:
+    says: list[str] = []
+    with opened(which, tmp_path) as tracker:
+        assert tracker.trouble == ""
+        parent = tracker.start_sweep(sweep(tmp_path))
+        assert isinstance(parent, str) and tracker.start_sweep(sweep(tmp_path)) == parent
+        assert bool(tracker.page) == bool(parent)
+        for trials in ([trial(0), trial(1)], [], [trial(1)]):
+            tracker.start_trials(trials)
+        tracker.log(0, 1, metrics(1))
+        tracker.settle()
+        tracker.end_trial(0, "complete")
+        tracker.end_trial(0, "complete")
+        tracker.end_trial(7, "interrupted")  # never started
+        tracker.settle()
+        assert tracker.flush(20) is True and tracker.trouble == ""
+        with pytest.raises(ValueError, match="'done': must be one of complete, pruned, interrupted, failed"):
+            tracker.end_trial(1, "done")
+        with pytest.raises(ValueError, match="'complete': must be one of finished"):
+            tracker.end_sweep(SweepEnd("complete", counts(), None))
+        tracker.end_sweep(FINISHED, patience=20, say=says.append)
+        tracker.close()
+        tracker.close(patience=1)
+        assert all(line.startswith("waiting for MLflow at ") for line in says)
+        assert not (tmp_path / "outbox").exists()
 
 
 # --- what is recorded ----------------------------------------------------------------------------------------------
 
 
 def test_trials(uri: str, tmp_path: Path) -> None:
-    tracker = open_tracker(uri, "lca")
+    tracker = open_tracker(uri, "lca", tmp_path / "outbox")
     parent = tracker.start_sweep(sweep(tmp_path))
     ends = ["complete", "pruned", "failed", "interrupted", "complete"]
     tracker.start_trials([trial(number, pack=3) for number in range(len(ends))])
@@ -210,10 +177,10 @@ def best_trial(tmp_path: Path, number: int, value: float) -> BestTrial:
 def test_parent_and_its_extension(uri: str, tmp_path: Path) -> None:
     """An extended sweep keeps its run, with the counts of both ends and the newest best."""
     for number, status in ((0, "interrupted"), (1, "finished"), (1, "finished")):
-        tracker = open_tracker(uri, "lca")
+        tracker = open_tracker(uri, "lca", tmp_path / "outbox")
         parent = tracker.start_sweep(sweep(tmp_path))
         assert client(uri).get_run(parent).info.status == "RUNNING"
-        runs = tracker.start_trials([trial(number)])
+        tracker.start_trials([trial(number)])
         best = best_trial(tmp_path / str(time.time_ns()), number, 0.5 + number / 4)
         tracker.end_sweep(
             SweepEnd(status, counts(complete=number + 1), best, "stopped | by hand" if not number else "")
@@ -230,7 +197,7 @@ def test_parent_and_its_extension(uri: str, tmp_path: Path) -> None:
             "lca.sweep_id": UID,
             "git.commit": "abc",
             "best.trial": "1",
-            "best.run_id": runs[0],
+            "best.run_id": run_of(uri, 1),
             "best.trainer.lr": "0.05",
         }.items()
     )
@@ -246,14 +213,30 @@ def test_parent_and_its_extension(uri: str, tmp_path: Path) -> None:
 
 
 def test_non_finite_metrics_are_recorded(uri: str, tmp_path: Path) -> None:
-    tracker = open_tracker(uri, "lca")
+    tracker = open_tracker(uri, "lca", tmp_path / "outbox")
     tracker.start_sweep(sweep(tmp_path))
-    (run,) = tracker.start_trials([trial(0)])
+    tracker.start_trials([trial(0)])
     tracker.log(0, 1, {"a": math.nan, "b": math.inf, "c": -math.inf, "d": 1.0})
     tracker.end_sweep(SweepEnd("finished", counts(complete=1), BestTrial(0, math.nan, {}, {}, None)))
     tracker.close()
-    found = client(uri).get_run(run).data.metrics
+    found = children(uri)[0].data.metrics
     assert math.isnan(found["a"]) and found["b"] > 1e300 and found["c"] < -1e300 and found["d"] == 1.0
+
+
+def test_times_are_those_of_the_telling(uri: str, tmp_path: Path) -> None:
+    """However late it is written."""
+    before = int(time.time() * 1000)
+    tracker = open_tracker(uri, "lca", tmp_path / "outbox")
+    tracker.start_sweep(sweep(tmp_path))
+    tracker.start_trials([trial(0)])
+    tracker.log(0, 1, metrics(1))
+    tracker.end_trial(0, "complete")
+    told = int(time.time() * 1000)
+    time.sleep(0.05)
+    tracker.close()
+    run = children(uri)[0]
+    (point,) = client(uri).get_metric_history(run.info.run_id, "train/loss")
+    assert before <= run.info.start_time <= point.timestamp <= run.info.end_time <= told
 
 
 # --- once, whatever happens ----------------------------------------------------------------------------------------
@@ -261,12 +244,11 @@ def test_non_finite_metrics_are_recorded(uri: str, tmp_path: Path) -> None:
 
 @settings(max_examples=6, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(lives=st.lists(st.tuples(st.integers(1, 6), st.integers(1, 8)), min_size=1, max_size=4))
-def test_each_epoch_once_over_restarts(template: Path, tmp_path: Path, lives: list[tuple[int, int]]) -> None:
+def test_each_epoch_once_over_restarts(tmp_path: Path, lives: list[tuple[int, int]]) -> None:
     """Each driver goes on from some checkpoint (from epoch 1 at the most far-off) and logs some epochs."""
     folder = tmp_path / str(time.time_ns())
     folder.mkdir()
-    shutil.copy(template, folder / "mlflow.db")
-    uri, seen, runs = f"sqlite:///{folder / 'mlflow.db'}", 0, set()
+    uri, seen, runs = new_store(folder), 0, set()
     for back, forward in lives:
         first = max(1, seen + 1 - back)
         runs.add(drive(uri, folder, range(first, first + forward)))
@@ -287,7 +269,7 @@ def test_half_an_epoch_is_completed(uri: str, tmp_path: Path) -> None:
 
 def test_a_trial_that_ended_runs_again(uri: str, tmp_path: Path) -> None:
     run = drive(uri, tmp_path, [1], "interrupted")
-    tracker = open_tracker(uri, "lca")
+    tracker = open_tracker(uri, "lca", tmp_path / "outbox")
     tracker.start_sweep(sweep(tmp_path))
     tracker.start_trials([trial(0, pack=9)])
     tracker.flush()
@@ -305,7 +287,7 @@ def test_a_trial_that_ended_runs_again(uri: str, tmp_path: Path) -> None:
 def test_an_end_that_was_lost_can_be_told_after_a_restart(uri: str, tmp_path: Path) -> None:
     drive(uri, tmp_path, [1])
     assert children(uri)[0].info.status == "RUNNING"
-    tracker = open_tracker(uri, "lca")
+    tracker = open_tracker(uri, "lca", tmp_path / "outbox")
     tracker.start_sweep(sweep(tmp_path))
     tracker.log(0, 2, metrics(2))
     tracker.end_trial(0, "pruned")
@@ -313,7 +295,7 @@ def test_an_end_that_was_lost_can_be_told_after_a_restart(uri: str, tmp_path: Pa
     ended = children(uri)[0]
     assert (ended.info.status, ended.data.tags["lca.state"]) == ("KILLED", "pruned")
     assert history(uri, ended.info.run_id) == expected([1, 2])
-    tracker = open_tracker(uri, "lca")
+    tracker = open_tracker(uri, "lca", tmp_path / "outbox")
     tracker.start_sweep(sweep(tmp_path))
     tracker.end_trial(0, "pruned")  # known already: not written
     tracker.close()
@@ -322,7 +304,7 @@ def test_an_end_that_was_lost_can_be_told_after_a_restart(uri: str, tmp_path: Pa
 
 def test_a_run_without_params_gets_them(uri: str, tmp_path: Path) -> None:
     """The driver died between creating the run and recording its knobs."""
-    tracker = open_tracker(uri, "lca")
+    tracker = open_tracker(uri, "lca", tmp_path / "outbox")
     parent = tracker.start_sweep(sweep(tmp_path))
     tracker.close()
     experiment = client(uri).get_experiment_by_name("lca").experiment_id
@@ -333,261 +315,122 @@ def test_a_run_without_params_gets_them(uri: str, tmp_path: Path) -> None:
 
 
 def test_other_sweeps_are_other_runs(uri: str, tmp_path: Path) -> None:
-    tracker = open_tracker(uri, "lca")
-    ids = []
     for uid in (UID, UID[::-1]):
-        ids.append(tracker.start_sweep(sweep(tmp_path, uid)))
-        ids += tracker.start_trials([trial(0)])
-    tracker.close()
-    assert len(set(ids)) == 4
+        tracker = open_tracker(uri, "lca", tmp_path / uid / "outbox")
+        tracker.start_sweep(sweep(tmp_path, uid))
+        tracker.start_trials([trial(0)])
+        tracker.close()
+    runs = client(uri).search_runs([client(uri).get_experiment_by_name("lca").experiment_id])
+    assert len(runs) == len({(run.data.tags["lca.sweep_id"], run.data.tags["lca.kind"]) for run in runs}) == 4
 
 
 def test_knobs_of_a_trial_cannot_change(uri: str, tmp_path: Path) -> None:
     drive(uri, tmp_path, [1])
-    tracker = open_tracker(uri, "lca")
+    tracker = open_tracker(uri, "lca", tmp_path / "outbox")
     tracker.start_sweep(sweep(tmp_path))
-    with pytest.raises(
-        TrackingError, match=r"trial 0: trainer.lr=0.5: its run was started with 0.05; must be the same"
-    ):
-        tracker.start_trials([trial(0, trainer__lr=0.5)])
+    tracker.start_trials([trial(0, trainer__lr=0.5), trial(1)])
+    says = r"trial 0: trainer.lr=0.5: its run was started with 0.05; must be the same"
+    with pytest.raises(TrackingError, match=rf"0 epochs and 2 changes of state .* {says}$"):
+        tracker.end_sweep(FINISHED)
     tracker.close()
+    assert children(uri)[1].info.status == "KILLED"
+
+
+def test_losses_reach_the_user_once(uri: str, tmp_path: Path) -> None:
+    """Somebody deletes a run in the UI while it trains."""
+    tracker = open_tracker(uri, "lca", tmp_path / "outbox")
+    tracker.start_sweep(sweep(tmp_path))
+    tracker.start_trials([trial(0), trial(1)])
+    assert tracker.flush(20)
+    client(uri).delete_run(run_of(uri, 0))
+    for number in (0, 1):
+        tracker.log(number, 1, metrics(1))
+        tracker.end_trial(number, "complete")
+    assert tracker.flush(20) is False
+    with pytest.raises(TrackingError, match=r"^tracking.uri=sqlite.*: 1 epoch and 1 change of state .*active.*$"):
+        tracker.end_sweep(FINISHED)
+    tracker.close()  # told already
+    assert history(uri, run_of(uri, 1)) == expected([1])
+    assert parent_statuses(uri) == ["FINISHED"] and not (tmp_path / "outbox").exists()
+
+
+def test_close_tells_what_was_lost(uri: str, tmp_path: Path) -> None:
+    tracker = open_tracker(uri, "lca", tmp_path / "outbox")
+    tracker.start_sweep(sweep(tmp_path))
+    tracker.start_trials([trial(0)])
+    assert tracker.flush(20)
+    client(uri).delete_run(run_of(uri))
+    tracker.log(0, 1, metrics(1))
+    with pytest.raises(TrackingError, match="1 epoch and 0 changes"):
+        tracker.close()
+    tracker.close()
+
+
+def test_all_of_a_sweep_is_deleted(uri: str, tmp_path: Path) -> None:
+    """The next start begins it anew, with what it is told from then on."""
+    tracker = open_tracker(uri, "lca", tmp_path / "outbox")
+    parent = tracker.start_sweep(sweep(tmp_path))
+    tracker.start_trials([trial(0)])
+    assert tracker.flush(20)
+    client(uri).delete_run(parent)
+    client(uri).delete_run(run_of(uri))
+    tracker.log(0, 1, metrics(1))
+    with pytest.raises(TrackingError, match=r"^tracking.uri=sqlite.*: the end of the sweep: .*active.*$"):
+        tracker.end_sweep(FINISHED)
+    with pytest.raises(TrackingError, match="1 epoch and"):
+        tracker.close()
+    drive(uri, tmp_path, [1, 2], "complete")
+    assert history(uri, run_of(uri)) == expected([1, 2])
 
 
 VICTIM = """
 import sys
 from pathlib import Path
 sys.path.insert(0, {tests!r})
-from test_tracking import *
-open_tracker({uri!r}, "lca").close()
+from tracking_helpers import *
 from lca_sweep.tracking.connect import connect
-from lca_sweep.tracking.mlflow_tracker import MlflowTracker
-store = connect({uri!r}, "lca")
-tracker = MlflowTracker(store, {uri!r})
+tracker = on(connect({uri!r}, "lca"), Path({folder!r}) / "outbox", {uri!r})  # writes without a pause
 tracker.start_sweep(sweep(Path({folder!r})))
 tracker.start_trials([trial(0), trial(1)])
-tracker._writer = Writer(store, rest=(0.0, 0.0))  # writes without a pause
 epoch = 0
 while True:
     epoch += 1
     tracker.log(0, epoch, metrics(epoch))
     tracker.log(1, epoch, metrics(epoch))
+    print(epoch, flush=True)
     time.sleep(0.0005)
 """
 
 
 def test_killed_in_the_middle(uri: str, tmp_path: Path) -> None:
-    """SIGKILL while it writes; the next driver tells all from the start: nothing is missing, nothing is there twice."""
+    """SIGKILL while it writes: the next driver has all that was told, and may tell it again."""
     code = VICTIM.format(tests=str(ROOT / "tests"), uri=uri, folder=str(tmp_path))
-    victim = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT)
+    with (tmp_path / "told").open("w") as out:
+        victim = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=out)
     try:
         wait_for(lambda: points(uri) > 2000, victim)
     finally:
         victim.kill()
         victim.wait()
-    found = [history(uri, run.info.run_id) for run in children(uri).values()]
-    newest = max(len(one["train/loss"]) for one in found if one)
-    for one in found:  # what is there is whole, and a beginning
-        assert not one or one == expected(range(1, len(one["train/loss"]) + 1))
-    tracker = open_tracker(uri, "lca")
+    told = int((tmp_path / "told").read_text().split()[-1])
+    for run in children(uri).values():  # what is there is whole, and a beginning
+        found = history(uri, run.info.run_id)
+        assert not found or found == expected(range(1, len(found["train/loss"]) + 1))
+    tracker = open_tracker(uri, "lca", tmp_path / "outbox")
     tracker.start_sweep(sweep(tmp_path))
-    runs = tracker.start_trials([trial(0), trial(1)])
-    for epoch in range(1, newest + 5):
-        tracker.log(0, epoch, metrics(epoch))
-        tracker.log(1, epoch, metrics(epoch))
+    assert tracker.flush(20)
+    newest = [len(history(uri, run_of(uri, number))["train/loss"]) for number in (0, 1)]
+    assert told <= newest[0] <= told + 1 and newest[0] - newest[1] in (0, 1)  # the last one may not be printed
+    for epoch in range(told - 10, told + 6):
+        for number in (0, 1):
+            tracker.log(number, epoch, metrics(epoch))
     tracker.end_trial(0, "complete")
     tracker.close()
-    assert sorted(runs) == sorted(run.info.run_id for run in children(uri).values())
-    for run in runs:
-        assert history(uri, run) == expected(range(1, newest + 5))
-
-
-def points(uri: str) -> int:
-    with contextlib.closing(sqlite3.connect(uri.removeprefix("sqlite:///"))) as connection:
-        return int(connection.execute("SELECT count(*) FROM metrics").fetchone()[0])
-
-
-def wait_for(condition: Any, process: subprocess.Popen[Any], seconds: float = 60) -> None:
-    """Poll until it holds; an error if the process ends before."""
-    until = time.monotonic() + seconds
-    while not condition():
-        assert process.poll() is None and time.monotonic() < until
-        time.sleep(0.05)
-
-
-# --- the writing thread --------------------------------------------------------------------------------------------
-
-
-class Sink:
-    """Keeps what is written; `moods` are the answers to the next calls: True writes, False fails."""
-
-    def __init__(self, moods: Sequence[bool] = (), refuse: str = "") -> None:
-        self.moods, self.refuse = list(moods), refuse
-        self.written: dict[str, list[Epoch | Change]] = defaultdict(list)
-        self.calls: list[list[Epoch]] = []
-
-    def answer(self, run: str) -> None:
-        if run == self.refuse:
-            raise Refused(f"{run} is deleted\nand more")
-        if self.moods and not self.moods.pop(0):
-            raise ConnectionError("gone")
-
-    def log(self, run: str, epochs: Sequence[Epoch]) -> None:
-        self.answer(run)
-        self.calls.append(list(epochs))
-        self.written[run] += epochs
-
-    def change(self, change: Change) -> None:
-        self.answer(change.run)
-        self.written[change.run].append(change)
-
-
-def entries_of(runs: Sequence[str]) -> list[Epoch | Change]:
-    """An entry for each run named; every fourth a change."""
-    return [
-        Change(run, "RUNNING", {"n": str(i)}) if i % 4 == 3 else Epoch(run, i, 0, {"a": 0.0, "b": 1.0})
-        for i, run in enumerate(runs)
-    ]
-
-
-def by_run(entries: Sequence[Epoch | Change]) -> dict[str, list[Epoch | Change]]:
-    found = defaultdict(list)
-    for entry in entries:
-        found[entry.run].append(entry)
-    return found
-
-
-@given(st.lists(st.sampled_from("abc"), max_size=40), st.lists(st.booleans(), max_size=12))
-def test_in_order_and_once_over_failures(runs: list[str], moods: list[bool]) -> None:
-    sink, entries = Sink(moods), entries_of(runs)
-    writer = Writer(sink, delays=(0.0,) * (len(moods) + 1), rest=(0.0, 0.0))
-    for entry in entries:
-        writer.put(entry)
-    assert writer.close() is None
-    assert sink.written == by_run(entries)
-
-
-@given(st.lists(st.tuples(st.booleans(), st.integers(1, 1500)), min_size=1, max_size=12), st.integers(1, 1000))
-def test_batches_are_whole_epochs_under_the_limit(sizes: list[tuple[bool, int]], limit: int) -> None:
-    entries = [
-        Change("a", "RUNNING", {}) if change else Epoch("a", i, 0, dict.fromkeys(map(str, range(size)), 0.0))
-        for i, (change, size) in enumerate(sizes)
-    ]
-    batch = batch_of(entries, limit)
-    assert batch == entries[: len(batch)]
-    assert len(batch) <= 1 or sum(len(epoch.metrics) for epoch in batch) <= limit
-    following = entries[len(batch)] if len(batch) < len(entries) else None
-    if isinstance(following, Epoch) and batch:  # no room for one more
-        assert sum(len(epoch.metrics) for epoch in batch) + len(following.metrics) > limit
-    assert bool(batch) == isinstance(entries[0], Epoch)
-
-
-def test_several_epochs_in_a_call() -> None:
-    sink = Sink()
-    writer = Writer(sink, rest=(30.0, 30.0))  # does not begin before it is told to
-    for step in range(20):
-        writer.put(Epoch("a", step, 0, {"a": 0.0}))
-    assert writer.close() is None
-    assert [len(call) for call in sink.calls] == [20]
-
-
-def test_nobody_waits_for_a_store_that_hangs() -> None:
-    release = threading.Event()
-
-    class Hanging(Sink):
-        def log(self, run: str, epochs: Sequence[Epoch]) -> None:
-            assert release.wait(60)
-            super().log(run, epochs)
-
-    sink = Hanging()
-    writer = Writer(sink, rest=(0.0, 0.0))
-    for step in range(1000):  # would never end if it waited
-        writer.put(Epoch("a", step, 0, {"a": 0.0}))
-    release.set()
-    assert writer.close() is None
-    assert [epoch.step for epoch in sink.written["a"] if isinstance(epoch, Epoch)] == list(range(1000))
-
-
-def test_what_is_not_written_is_told_and_tried_again() -> None:
-    sink = Sink([False] * 3)
-    writer = Writer(sink, delays=(0.0,), rest=(0.0, 0.0))
-    for entry in (Epoch("a", 1, 0, {"a": 0.0}), Epoch("a", 2, 0, {"a": 0.0}), Change("a", "FINISHED", {})):
-        writer.put(entry)
-    left = writer.flush() or writer.flush()  # the thread may have made the first attempts before
-    if left is not None:
-        assert (left.epochs, left.changes) == (2, 1)
-        assert str(left).endswith("were not recorded: gone")
-    assert writer.close() is None
-    assert len(sink.written["a"]) == 3
-
-
-def test_a_dead_store_is_told_with_the_count() -> None:
-    sink = Sink([False] * 1000)
-    writer = Writer(sink, delays=(0.0, 0.0), rest=(30.0, 30.0))
-    writer.put(Epoch("a", 1, 0, {"a": 0.0}))
-    writer.put(Change("b", "FINISHED", {}))
-    left = writer.flush()
-    assert left is not None
-    assert str(left) == "1 epochs and 1 changes of state of trials were not recorded: gone"
-    assert len(sink.moods) == 1000 - 3  # an attempt, and one for each delay
-    assert str(writer.close()) == str(left) == str(writer.close())
-    with pytest.raises(RuntimeError, match="closed"):
-        writer.put(Change("b", "FINISHED", {}))
-
-
-def test_a_refused_run_harms_no_other() -> None:
-    sink = Sink(refuse="bad")
-    writer = Writer(sink, delays=(30.0,), rest=(0.0, 0.0))  # a refusal is not worth a delay
-    for step in range(3):
-        for run in ("bad", "good"):
-            writer.put(Epoch(run, step, 0, {"a": 0.0}))
-        writer.flush()
-    left = writer.close()
-    assert left is not None and (left.epochs, left.changes, len(sink.written["good"])) == (3, 0, 3)
-    assert str(left).endswith("bad is deleted")
-
-
-def test_patiently_returns_the_first_success() -> None:
-    answers: Iterator[int] = iter([1, 2])
-    assert patiently(lambda: 1 // (next(answers) - 1), delays=(0.0,)) == 1
-    with pytest.raises(ZeroDivisionError):
-        patiently(lambda: 1 // 0, delays=(0.0,))
-
-
-def test_losses_reach_the_user_once(uri: str, tmp_path: Path) -> None:
-    """Somebody deletes a run in the UI while it trains."""
-    tracker = open_tracker(uri, "lca")
-    tracker.start_sweep(sweep(tmp_path))
-    gone, kept = tracker.start_trials([trial(0), trial(1)])
-    client(uri).delete_run(gone)
     for number in (0, 1):
-        tracker.log(number, 1, metrics(1))
-        tracker.end_trial(number, "complete")
-    assert tracker.flush() is False
-    with pytest.raises(TrackingError, match=r"^tracking.uri=sqlite.*: 1 epochs and 1 changes of state .*active.*$"):
-        tracker.end_sweep(FINISHED)
-    tracker.close()  # told already
-    assert history(uri, kept) == expected([1])
-    parents = client(uri).search_runs([children(uri)[1].info.experiment_id], "tags.`lca.kind` = 'sweep'")
-    assert [parent.info.status for parent in parents] == ["FINISHED"]
-
-
-def test_close_tells_what_was_lost(uri: str, tmp_path: Path) -> None:
-    tracker = open_tracker(uri, "lca")
-    tracker.start_sweep(sweep(tmp_path))
-    client(uri).delete_run(*tracker.start_trials([trial(0)]))
-    tracker.log(0, 1, metrics(1))
-    with pytest.raises(TrackingError, match="1 epochs and 0 changes"):
-        tracker.close()
-    tracker.close()
+        assert history(uri, run_of(uri, number)) == expected(range(1, told + 6))
 
 
 # --- the way in ----------------------------------------------------------------------------------------------------
-
-
-def closed_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.mark.parametrize(
@@ -615,34 +458,32 @@ def test_refusals_are_one_line(uri: str, says: str, tmp_path: Path, monkeypatch:
     before = sorted(tmp_path.rglob("*"))
     uri = uri.format(port=closed_port())
     with pytest.raises(TrackingError, match=says) as caught:
-        open_tracker(uri, "lca")
+        open_tracker(uri, "lca", tmp_path / "outbox")
     line = str(caught.value)
     assert line.startswith(f"tracking.uri={without_password(uri)}: ") and "\n" not in line and "secret" not in line
     assert isinstance(caught.value, UserError)
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_experiments(uri: str) -> None:
-    open_tracker(uri, "lca").close()
+def test_experiments(uri: str, tmp_path: Path) -> None:
+    open_tracker(uri, "lca", tmp_path / "outbox").close()
     experiment = client(uri).get_experiment_by_name("lca")
     client(uri).delete_experiment(experiment.experiment_id)
     with pytest.raises(TrackingError, match=r"^tracking.experiment=lca: was deleted; .*--experiment-id \d+`$"):
-        open_tracker(uri, "lca")
+        open_tracker(uri, "lca", tmp_path / "outbox")
     with pytest.raises(TrackingError, match=r"^tracking.uri=sqlite.*experiment name"):
-        open_tracker(uri, "")
-    open_tracker(uri, "a/b c").close()
+        open_tracker(uri, "", tmp_path / "outbox")
+    open_tracker(uri, "a/b c", tmp_path / "outbox").close()
     assert client(uri).get_experiment_by_name("a/b c").artifact_location.endswith("/mlruns/a_b_c")
 
 
-def test_a_relative_uri_follows_the_working_folder(
-    template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_relative_uri_follows_the_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """MLflow itself would go on with the first folder's database."""
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
-        shutil.copy(template, tmp_path / name / "mlflow.db")
+        new_store(tmp_path / name)
         monkeypatch.chdir(tmp_path / name)
-        open_tracker("sqlite:///mlflow.db", name).close()
+        open_tracker("sqlite:///mlflow.db", name, tmp_path / "outbox").close()
     assert client(f"sqlite:///{tmp_path}/two/mlflow.db").get_experiment_by_name("two") is not None
     assert client(f"sqlite:///{tmp_path}/two/mlflow.db").get_experiment_by_name("one") is None
 
@@ -651,8 +492,8 @@ FIRST_CONTACT = """
 import sys
 from lca_sweep.tracking import *
 assert "mlflow" not in sys.modules
-tracker = open_tracker("sqlite:///new/mlflow.db", "lca")
 from pathlib import Path
+tracker = open_tracker("sqlite:///new/mlflow.db", "lca", Path("outbox" + sys.argv[1]))
 sweep = SweepRecord("s", sys.argv[1] * 32, {}, {}, {}, Path())
 tracker.start_sweep(sweep)
 tracker.start_trials([TrialRecord(0, 0, {"a": 1}, frozenset(), {})])
@@ -717,49 +558,22 @@ def test_ui_command_beside_old_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 # --- a server ------------------------------------------------------------------------------------------------------
 
 
-@contextlib.contextmanager
-def server(folder: Path) -> Iterator[str]:
-    """A plain `mlflow server`, which is what `mlflow ui` starts, in a folder; its URL."""
-    port = closed_port()
-    light = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
-    with (folder / "server.log").open("w") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "mlflow", "server", "--port", str(port), "--workers", "1"],
-            cwd=folder,
-            env=os.environ | light,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
-    try:
-        wait_for(lambda: fetch(f"http://127.0.0.1:{port}/health") == b"OK", process)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-
-
-def fetch(url: str) -> bytes:
-    with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=10) as answer:
-        return bytes(answer.read())
-    return b""
-
-
-def test_server(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Any) -> None:
+def test_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Any) -> None:
     """Runs reach a server; and a server started in the working folder shows what was written there without it."""
-    shutil.copy(template, tmp_path / "mlflow.db")
+    path = new_store(tmp_path)
     monkeypatch.chdir(tmp_path)
-    tracker = open_tracker("sqlite:///mlflow.db", "lca")
+    tracker = open_tracker("sqlite:///mlflow.db", "lca", tmp_path / "outbox")
     parent = tracker.start_sweep(sweep(tmp_path))
     tracker.end_sweep(FINISHED)
     tracker.close()
-    with server(tmp_path) as url:
+    with server(tmp_path) as running:
+        url = running.url
         artifact = fetch(f"{url}/get-artifact?run_uuid={parent}&path=config.yaml")
         assert yaml.safe_load(artifact) == CONFIG
         for epochs in ([1, 2], [1, 2, 3]):
-            tracker = open_tracker(url, "remote")
+            tracker = open_tracker(url, "remote", tmp_path / "outbox")
             remote = tracker.start_sweep(sweep(tmp_path))
-            (run,) = tracker.start_trials([trial(0)])
+            tracker.start_trials([trial(0)])
             for epoch in epochs:
                 tracker.log(0, epoch, metrics(epoch))
             tracker.end_trial(0, "pruned")
@@ -769,14 +583,14 @@ def test_server(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
         assert fetch(f"{url}/get-artifact?run_uuid={remote}&path=best/weights.safetensors") == b"\0"
         assert yaml.safe_load(fetch(f"{url}/get-artifact?run_uuid={remote}&path=space.yaml")) == SPACE
         assert tracker.page.startswith(f"{url}/#/experiments/")
-    path = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    run = run_of(path)
     assert history(path, run) == expected([1, 2, 3])
     assert {key: value for key, value in statuses(path).items() if key in (remote, run)} == {
         remote: "FINISHED",
         run: "KILLED",
     }
     with pytest.raises(TrackingError, match="no answer"):
-        open_tracker(url, "remote")
+        open_tracker(url, "remote", tmp_path / "outbox")
     assert "".join(capfd.readouterr()) == ""
 
 

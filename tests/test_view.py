@@ -168,6 +168,34 @@ def test_a_pack_that_failed_leaves_the_table(clock: Clock) -> None:
         assert one.headline().startswith("s: 4 of 8 trials (4 failed)") and not one.packs
 
 
+def test_a_pack_that_goes_on_otherwise_leaves_the_table_and_its_trials_stay_open(clock: Clock) -> None:
+    one, live = view(), dict.fromkeys(range(4), "running")
+    with one:
+        one.pack_started(0, [row(n) for n in range(4)])
+        one.pack_reported(0, report(1, live))
+        one.pack_broke(0, "its process died")
+        assert "pack 0 goes on from its checkpoint: its process died" in text(one)
+        assert not one.packs and one.headline().startswith("s: 0 of 8 trials,") and one.done_cost == 4
+        one.pack_started(0, [row(n) for n in range(4)])
+        one.pack_restored(0, 1)
+        one.pack_reported(0, report(2, live))
+        one.pack_split(0, [1, 2], "no room")
+        assert "pack 0 is out of memory, goes on as packs 1 and 2: no room" in text(one)
+        assert not one.packs and one.headline().startswith("s: 0 of 8 trials,") and one.done_cost == 8
+
+
+def test_trouble_is_shown_while_it_lasts(clock: Clock) -> None:
+    trouble = ""
+    one = view()
+    one.trouble = lambda: trouble
+    with one:
+        one.pack_started(0, [row(n) for n in range(4)])
+        for epoch, trouble in enumerate(["", "away for 0:05", "away for 0:06", "", "away again"], 1):
+            one.pack_reported(0, report(epoch, dict.fromkeys(range(4), "running")))
+            assert drawn(one, 200)[-1].startswith(trouble or "best: ")
+    assert text(one).count("away for 0:05") == text(one).count("away again") == 1 and "away for 0:06" not in text(one)
+
+
 def seconds_left(headline: str) -> float | None:
     found = re.search(r"about (?:(\d+) h )?(?:(\d+) min ?)?(?:(\d+) s)? left", headline)
     return (

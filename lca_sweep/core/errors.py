@@ -4,6 +4,8 @@
 class UserError(ValueError):
     """The message names what is wrong, its value, and what is allowed. Every part of lca_sweep has its own subclass."""
 
+    status = 2  # exit status of a command that ends with it: 2 for a mistake, 3 where the same command later goes on
+
 
 def first_line(error: BaseException) -> str:
     """An error in one line of bearable length."""

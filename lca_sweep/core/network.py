@@ -10,12 +10,12 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import load, save
 from torch import Tensor
 
 from lca_sweep.core import spikeslab
-from lca_sweep.core.errors import UserError
-from lca_sweep.core.files import write_atomically
+from lca_sweep.core.errors import UserError, first_line
+from lca_sweep.core.files import make_folder, write_atomically
 from lca_sweep.core.spikeslab import SpikeSlab
 
 WEIGHTS, ABOUT = "weights.safetensors", "trial.json"
@@ -42,28 +42,40 @@ class Network:
 
     def save(self, folder: Path, about: Mapping[str, Any]) -> None:
         """Write weights.safetensors and trial.json (`about`, any JSON) into `folder`, each whole or not at all."""
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
+        for name, content in self.to_files(about).items():
+            write_atomically(folder / name, content)
+
+    def to_files(self, about: Mapping[str, Any]) -> dict[str, bytes]:
+        """Contents of weights.safetensors and trial.json, in the order in which they are to be written."""
         tensors = {
             f"layer{number}.{name}": tensor.detach().cpu().contiguous()
             for number, layer in enumerate(self.layers, start=1)
             for name, tensor in layer._asdict().items()
         }
-        write_atomically(folder / WEIGHTS, save(tensors))
-        write_atomically(folder / ABOUT, json.dumps(about, indent=2).encode())
+        return {WEIGHTS: save(tensors), ABOUT: json.dumps(about, indent=2).encode()}
 
     @staticmethod
     def load(folder: Path) -> tuple[Network, dict[str, Any]]:
         """The network in `folder` and what trial.json says of it. Raises UserError if a file is missing or damaged."""
         try:
-            tensors = load_file(folder / WEIGHTS)
-            about: dict[str, Any] = json.loads((folder / ABOUT).read_bytes())
-        except (OSError, SafetensorError, json.JSONDecodeError) as error:
+            return Network.from_files({name: (folder / name).read_bytes() for name in (WEIGHTS, ABOUT)})
+        except (OSError, UserError) as error:
             raise UserError(f"{folder}: no network can be read there: {error}") from error
-        depth = len(tensors) // len(SpikeSlab._fields)
-        layers = tuple(
-            SpikeSlab(*(tensors[f"layer{number}.{name}"] for name in SpikeSlab._fields))
-            for number in range(1, depth + 1)
-        )
+
+    @staticmethod
+    def from_files(files: Mapping[str, bytes]) -> tuple[Network, dict[str, Any]]:
+        """What `to_files` gave, and what trial.json says of it. Raises UserError if it is damaged."""
+        try:
+            tensors = load(files[WEIGHTS])
+            about: dict[str, Any] = json.loads(files[ABOUT])
+            depth = len(tensors) // len(SpikeSlab._fields)
+            layers = tuple(
+                SpikeSlab(*(tensors[f"layer{number}.{name}"] for name in SpikeSlab._fields))
+                for number in range(1, depth + 1)
+            )
+        except (KeyError, SafetensorError, ValueError) as error:
+            raise UserError(first_line(error)) from error
         return Network(layers), about
 
 

@@ -129,10 +129,12 @@ class Study:
                 self._set_attr(number, "origins", [origin, *origins])
             self._set_attr(number, "pack", pack)
 
-    def report(self, number: int, epoch: int, value: float) -> None:
-        """The objective of a running trial after an epoch (from 1)."""
-        if self.is_open(number) and epoch not in self._trial(number).intermediate_values:
+    def report(self, number: int, epoch: int, value: float) -> bool:
+        """The objective of a running trial after an epoch (from 1); whether that was news."""
+        news = self.is_open(number) and epoch not in self._trial(number).intermediate_values
+        if news:
             self._table.write(number, lambda storage, id: storage.set_trial_intermediate_value(id, epoch, float(value)))
+        return news
 
     def finish(self, number: int, state: str, value: float, reason: str = "") -> None:
         """Tell a trial's end, once: complete (with its value), pruned, or failed (with the reason)."""

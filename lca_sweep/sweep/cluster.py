@@ -64,17 +64,14 @@ def connected(cluster: Cluster) -> Iterator[Resources]:
             log_to_driver=False,
             runtime_env=_python() if address == "local" else None,
         )
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except Exception as error:  # Ray raises a plain one where a part of it dies as it starts
         hint = "" if "RAY_AUTH_MODE" in os.environ else " (does it ask for a token? then set RAY_AUTH_MODE=token)"
         raise SweepError(f"cluster.address={address}: Ray does not connect: {first_line(error)}{hint}") from error
-    # Ray aborts the driver at SIGTERM without clean-up; as an interrupt it ends in order
-    before = signal.signal(signal.SIGTERM, lambda *_: os.kill(os.getpid(), signal.SIGINT))
     try:
         if address != "local":
             _same_package(address)
         yield resources(cluster, [node["Resources"] for node in ray.nodes() if node["Alive"]])
     finally:
-        signal.signal(signal.SIGTERM, before)
         interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ray does not survive one while it goes down
         ray.shutdown()
         signal.signal(signal.SIGINT, interrupt)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import fcntl
+import itertools
 import json
 import os
 import uuid
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +17,26 @@ import yaml
 from lca_sweep.config import Config, without_password
 from lca_sweep.core.files import write_atomically
 from lca_sweep.sweep.errors import SweepError
+from lca_sweep.sweep.lock import Lock, locked
 
 # what may differ when a sweep goes on: how much of it and where, not what its trials are
-FREE = ("sweep.trials", "sweep.dir", "cluster.", "data.dir", "pack.checkpoint_every")
+FREE = (
+    "sweep.trials",
+    "sweep.target",
+    "sweep.time_budget",
+    "sweep.grace",
+    "sweep.resume",
+    "sweep.dir",
+    "cluster.",
+    "data.dir",
+    "pack.checkpoint_every",
+    "search.patience",
+)
 IDENTITY = "sweep.json"
+REMEDY = (
+    "give another name (sweep.name=...), or the old knobs to go on with it; or put it aside (sweep.resume=never)",
+    f"what may change: {', '.join(f'{knob}*' if knob.endswith('.') else knob for knob in FREE)}",
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,15 +45,18 @@ class Folder:
 
     path: Path
     uid: str
+    study: str  # its name in Optuna
+    lock: Lock
 
 
 def folder_path(config: Config, name: str) -> Path:
     """Where this sweep lies; touches nothing.
 
-    Raises SweepError if the name belongs to a sweep of other knobs, or if nothing can be written there.
+    Raises SweepError if the name belongs to a sweep of other knobs (unless that is to be put aside), or if nothing can
+    be written there.
     """
     path = Path(config.sweep.dir).absolute() / name
-    if is_known(path):
+    if is_known(path) and config.sweep.resume != "never":
         _refuse_other_knobs(name, _read(path)["config"], plain_config(config))
     there = next(folder for folder in (path, *path.parents) if folder.exists())
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
@@ -51,39 +70,48 @@ def is_known(path: Path) -> bool:
 
 
 @contextmanager
-def opened(config: Config, path: Path) -> Iterator[Folder]:
+def opened(config: Config, path: Path, say: Callable[[str], None]) -> Iterator[Folder]:
     """The folder, made if it is new, with its lock held: it goes with the process that holds it.
 
-    Raises SweepError if the folder cannot be written, or if another process runs this sweep.
+    With `sweep.resume=never` what lies there is put aside. Raises SweepError if the folder cannot be written, or if
+    another process runs this sweep.
     """
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        lock = open(path / "lock", "a+")  # noqa: SIM115 (held until the sweep ends)
-    except OSError as error:
-        raise SweepError(f"sweep.dir={config.sweep.dir}: cannot write {error.filename}: {error.strerror}") from error
-    with lock:
+    anew = config.sweep.resume == "never" and is_known(path)
+    with ExitStack() as stack:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if anew:
+                say(f"the sweep that had this name is kept in {_put_aside(path, say)}")
+            path.mkdir(parents=True, exist_ok=True)
+            lock = stack.enter_context(locked(path, say))
+            known = _identity(config, path, anew)
         except OSError as error:
-            lock.seek(0)
-            raise SweepError(f"{path}: this sweep is being run by process {lock.read().strip()}") from error
-        lock.truncate(0)
-        lock.write(str(os.getpid()))
-        lock.flush()
-        yield Folder(path, _identity(config, path))
+            where = error.filename or path
+            raise SweepError(f"sweep.dir={config.sweep.dir}: cannot write {where}: {error.strerror}") from error
+        yield Folder(path, known["uid"], known.get("study", path.name), lock)
 
 
-def _identity(config: Config, path: Path) -> str:
-    """The sweep's uid, made with its first start; config.yaml is for people and is written at every start."""
+def _put_aside(path: Path, say: Callable[[str], None]) -> Path:
+    """Rename a sweep's folder, once nobody runs it; its new place."""
+    with locked(path, say):
+        places = (path.with_name(f"{path.name}.{count}") for count in itertools.count(1))
+        kept = next(place for place in places if not place.exists())
+        path.rename(kept)
+    return kept
+
+
+def _identity(config: Config, path: Path, anew: bool) -> dict[str, Any]:
+    """What the sweep is, made with its first start; config.yaml is for people and is written at every start."""
     plain = plain_config(config)
     if not is_known(path):
-        content = {"uid": uuid.uuid4().hex, "config": plain}
+        uid = uuid.uuid4().hex
+        # a database may hold the study of a sweep that was put aside; a journal lies in its own folder
+        study = f"{path.name}-{uid[:8]}" if anew and config.search.storage else path.name
+        content = {"uid": uid, "study": study, "config": plain}
         write_atomically(path / IDENTITY, json.dumps(content, indent=2).encode())
     known = _read(path)
     _refuse_other_knobs(path.name, known["config"], plain)  # again: now nobody else can begin it
     write_atomically(path / "config.yaml", yaml.safe_dump(plain, sort_keys=False).encode())
-    uid: str = known["uid"]
-    return uid
+    return known
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -109,7 +137,7 @@ def lasting(tree: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _refuse_other_knobs(name: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
-    before, after = lasting(old), lasting(new)
+    before, after = _lasting_then(old), lasting(new)
     differing = [
         f"  {knob}: {before.get(knob, 'not set')} -> {after.get(knob, 'not set')}"
         for knob in sorted(before | after)
@@ -117,16 +145,14 @@ def _refuse_other_knobs(name: str, old: Mapping[str, Any], new: Mapping[str, Any
     ]
     if differing:
         more = [f"  and {len(differing) - 8} more"] if len(differing) > 8 else []
-        raise SweepError(
-            "\n".join(
-                [
-                    f"sweep.name={name}: this sweep was begun with other knobs:",
-                    *differing[:8],
-                    *more,
-                    "give another name (sweep.name=...), or the old knobs to go on with it",
-                ]
-            )
-        )
+        lines = [f"sweep.name={name}: this sweep was begun with other knobs:", *differing[:8], *more, *REMEDY]
+        raise SweepError("\n".join(lines))
+
+
+def _lasting_then(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """The lasting knobs of a sweep, which may be older than some of them: it was begun with what is their default."""
+    defaults = {knob: value for knob, value in lasting(plain_config(Config())).items() if knob != "sweep.space"}
+    return defaults | lasting(tree)
 
 
 def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

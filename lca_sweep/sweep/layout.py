@@ -1,15 +1,23 @@
-"""Where things lie in a sweep's folder."""
+"""Names of what a sweep stores."""
 
 from __future__ import annotations
 
-from pathlib import Path
+
+def checkpoints(pack: int) -> str:
+    """What the names of a pack's checkpoints begin with."""
+    return f"checkpoints/pack-{pack:04d}/"
 
 
-def checkpoint_file(folder: Path, pack: int) -> Path:
-    """A pack's checkpoint."""
-    return folder / "checkpoints" / f"pack-{pack:04d}.safetensors"
+def checkpoint(pack: int, epoch: int) -> str:
+    """A pack's checkpoint after an epoch; their names sort as their epochs do."""
+    return f"{checkpoints(pack)}{epoch:06d}.safetensors"
 
 
-def trial_folder(folder: Path, number: int) -> Path:
-    """A complete trial's weights, and what is known of them."""
-    return folder / "trials" / f"{number:04d}"
+def epoch_of(checkpoint: str) -> int:
+    """The epoch in a checkpoint's name. Raises ValueError for another name."""
+    return int(checkpoint.rpartition("/")[2].removesuffix(".safetensors"))
+
+
+def trial(number: int) -> str:
+    """The folder of a complete trial's weights, and of what is known of them."""
+    return f"trials/{number:04d}"

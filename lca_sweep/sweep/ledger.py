@@ -13,16 +13,18 @@ from lca_sweep.core.train import OBJECTIVE
 from lca_sweep.search.generations import Ask, generation, rest
 from lca_sweep.search.space import knobs
 from lca_sweep.search.study import Row, Study, group_by_pack
+from lca_sweep.sweep.stopping import Stopping
 from lca_sweep.sweep.view import View
 from lca_sweep.tracking import Tracker, TrialRecord
 
 
 @dataclass(frozen=True)
 class Issue:
-    """A pack to train: its number and the flat knobs of its trials by number."""
+    """A pack to train: its number, the flat knobs of its trials by number, and packs that its trials were in before."""
 
     pack: int
     trials: Mapping[int, Mapping[str, Any]]
+    origins: tuple[int, ...] = ()
 
 
 class Wait(enum.Enum):
@@ -37,12 +39,21 @@ WAIT: Final = Wait.WAIT
 class Ledger:
     """Issues packs and books their reports.
 
-    MLflow has the whole of a trial before the study is told its end: what the study has closed is not booked again, so
-    that whatever a driver that dies still had in its queue would be lost.
+    The tracker has the whole of a trial, on disk, before the study is told its end: what the study has closed is not
+    booked again, so that whatever a driver that dies still had in memory would be lost.
     """
 
-    def __init__(self, config: Config, study: Study, tracker: Tracker, view: View, tags: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        config: Config,
+        study: Study,
+        tracker: Tracker,
+        view: View,
+        tags: Mapping[str, str],
+        stopping: Stopping | None = None,
+    ) -> None:
         self.config, self.study, self.tracker, self.view, self.tags = config, study, tracker, view, tags
+        self.stopping = stopping or Stopping(config.sweep)
         rows = study.rows()
         packs = group_by_pack(rows)
         # packs to issue: those that a dead driver left unfinished, then those that were asked for
@@ -53,28 +64,27 @@ class Ledger:
         begun = self.asked + sum(row.pack is None and row.state == "running" for row in rows)
         self.total = max(config.sweep.trials, begun)
         self._rest = rest(rows, config.pack.size, self.total)
+        self._failures: dict[int, int] = {}  # of each pack, since its last news
+        for row in study.best(1):
+            self.stopping.see(row.number, row.value or 0.0)
 
     def work_left(self) -> bool:
         """Whether any pack is still to be issued."""
         return bool(self.ready) or self.asked < self.total
 
     def issue(self) -> Issue | Wait | None:
-        """The next pack; WAIT while it cannot be known which; None when there is no more."""
+        """The next pack; WAIT while it cannot be known which, or whether there is one; None when there is no more."""
+        if self.stopping.due():
+            return None
         if ask := self._due():
             rows = self.study.ask(ask.packs, ask.until)
             self.asked += len(rows)
             self.next_pack = max(self.next_pack, ask.packs[-1] + 1)
             self.ready += [pack for pack in dict.fromkeys(ask.packs) if pack not in self.ready]
-        if not self.ready:
-            return WAIT if self.work_left() else None
-        pack = self.ready.pop(0)
-        # all trials of the pack, also those that ended: without a checkpoint its halving must see them again
-        rows = self.study.pack(pack)
-        issue = Issue(pack, {row.number: self._knobs(row) for row in rows})
-        running = [row for row in rows if row.state == "running"]
-        self.tracker.start_trials([self._record(row, pack) for row in running])
-        self.view.pack_started(pack, rows)
-        return issue
+        if self.ready:
+            return self._issue(self.ready.pop(0))
+        # a pack that runs may still be split
+        return WAIT if self.work_left() or self.study.training() else None
 
     def book(self, pack: int, reports: Sequence[Mapping[str, Any]]) -> None:
         """Reports of a pack, old ones among them or not: a pack that goes on first repeats what it had reported."""
@@ -82,22 +92,55 @@ class Ledger:
             self.view.pack_restored(pack, reports[-2]["epoch"])
         for report in reports:
             fresh = [trial for trial in report["trials"] if self.study.is_open(trial["trial"])]
-            for trial in fresh:
-                self._book_epoch(report["epoch"], trial)
+            if any([self._book_epoch(report["epoch"], trial) for trial in fresh]):
+                self._failures.pop(pack, None)
             self._book_ends([trial for trial in fresh if trial["state"] != "running"])
             if fresh:  # else the pack is through, and the view has closed it
                 self.view.pack_reported(pack, report)
 
+    def out_of_memory(self, pack: int, reason: str) -> None:
+        """A pack did not fit: its live trials go on as two packs of half the size, from where they were."""
+        live = [row for row in self.study.pack(pack) if row.state == "running"]
+        if len(live) < 2:
+            self.pack_failed(pack, f"out of memory, with one trial in its pack: {reason}")
+            return
+        middle = len(live) // 2
+        halves = [[row.number for row in live[:middle]], [row.number for row in live[middle:]]]
+        new = [self.next_pack, self.next_pack + 1]
+        self.next_pack += 2
+        for numbers, half in zip(halves, new, strict=True):
+            self.study.move(numbers, half, origin=pack)
+        self.ready = new + self.ready
+        self.view.pack_split(pack, new, reason)
+
+    def pack_broke(self, pack: int, reason: str) -> None:
+        """A pack's process died, or its code raised: it begins again from its checkpoint, or has failed by now."""
+        failures = self._failures[pack] = self._failures.get(pack, 0) + 1
+        if failures > self.config.cluster.max_failures:
+            self.pack_failed(pack, reason)
+        elif any(row.state == "running" for row in self.study.pack(pack)):
+            self.ready.insert(0, pack)
+            self.view.pack_broke(pack, reason)
+
     def pack_failed(self, pack: int, reason: str) -> None:
-        """A pack's process died too often, or its code raised: its live trials have failed."""
+        """A pack cannot be trained: its live trials have failed."""
         live = [row.number for row in self.study.pack(pack) if row.state == "running"]
         for number in live:
             self.tracker.end_trial(number, "failed", reason)
-        self.tracker.flush()
+        self.tracker.settle()
         for number in live:
             self.study.finish(number, "failed", 0.0, reason)
         if live:
             self.view.pack_failed(pack, live, reason)
+
+    def _issue(self, pack: int) -> Issue:
+        # all trials of the pack, also those that ended: without a checkpoint its halving must see them again
+        rows = self.study.pack(pack)
+        running = [row for row in rows if row.state == "running"]
+        issue = Issue(pack, {row.number: self._knobs(row) for row in rows}, running[0].origins)
+        self.tracker.start_trials([self._record(row, pack) for row in running])
+        self.view.pack_started(pack, rows)
+        return issue
 
     def _due(self) -> Ask | None:
         """The trials to ask the study for now."""
@@ -110,18 +153,21 @@ class Ledger:
         wanted = 0 if self.ready else min(size, self.total - self.asked)
         return Ask([self.next_pack] * wanted, self.asked + wanted) if wanted else None
 
-    def _book_epoch(self, epoch: int, trial: Mapping[str, Any]) -> None:
+    def _book_epoch(self, epoch: int, trial: Mapping[str, Any]) -> bool:
         self.tracker.log(trial["trial"], epoch, trial["metrics"])
-        self.study.report(trial["trial"], epoch, trial["metrics"][OBJECTIVE])
+        return self.study.report(trial["trial"], epoch, trial["metrics"][OBJECTIVE])
 
     def _book_ends(self, trials: Sequence[Mapping[str, Any]]) -> None:
         if not trials:
             return
         for trial in trials:
             self.tracker.end_trial(trial["trial"], trial["state"], trial["reason"])
-        self.tracker.flush()  # what cannot be written now is told at the end of the sweep
+        self.tracker.settle()
         for trial in trials:
-            self.study.finish(trial["trial"], trial["state"], trial["metrics"][OBJECTIVE], trial["reason"])
+            value = trial["metrics"][OBJECTIVE]
+            self.study.finish(trial["trial"], trial["state"], value, trial["reason"])
+            if trial["state"] == "complete":
+                self.stopping.see(trial["trial"], value)
 
     def _knobs(self, row: Row) -> dict[str, Any]:
         return flat(knobs(self.config, row.params))

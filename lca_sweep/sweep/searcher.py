@@ -1,15 +1,20 @@
-"""Ray Tune's side of the ledger: a searcher that suggests packs, and a callback that books what comes back."""
+"""Ray Tune's side of the ledger: a searcher that suggests packs, a callback that books what comes back, a stopper."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from ray.tune import Callback
 from ray.tune.experiment import Trial
 from ray.tune.search import Searcher
+from ray.tune.stopper import Stopper
 
+from lca_sweep.sweep.errors import SweepError
 from lca_sweep.sweep.ledger import WAIT, Ledger
+from lca_sweep.sweep.stopping import STUCK
 
 
 class _Light:
@@ -32,12 +37,15 @@ class PackSearcher(_Light, Searcher):
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]  # FINISHED is a str
         """A pack as the config of a Tune trial; None: ask again later."""
-        issue = self.ledger.issue()
+        issue = None
+        with self.ledger.stopping.on_error():
+            issue = self.ledger.issue()
         if issue is None:
             return Searcher.FINISHED
         if issue is WAIT:
             return None
-        return {"pack": issue.pack, "trials": {str(number): dict(knobs) for number, knobs in issue.trials.items()}}
+        trials = {str(number): dict(knobs) for number, knobs in issue.trials.items()}
+        return {"pack": issue.pack, "trials": trials, "origins": list(issue.origins)}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """The callback has seen it."""
@@ -49,20 +57,75 @@ class PackSearcher(_Light, Searcher):
         """Nothing, for the same reason."""
 
 
+class SweepStopper(_Light, Stopper):
+    """Ends the packs when the sweep is to stop: each when it has reported its epoch, and then writes a checkpoint.
+
+    Ended by Tune at once, an epoch would have ten seconds to come to its end (TuneController._cleanup_stopping_actors).
+    """
+
+    def __init__(self, ledger: Ledger) -> None:
+        self.ledger, self.training = ledger, set[str]()
+        self._told = False
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        """Asked for each result of each pack."""
+        return self.ledger.stopping.due()
+
+    def stop_all(self) -> bool:
+        """Asked in every round of Tune's loop: whether to end also what has not begun to train."""
+        reason = self.ledger.stopping.reason if self.ledger.stopping.due() else None
+        if reason and reason is not STUCK and self.training and not self._told:
+            self.ledger.view.say(f"{reason.text}: finishing the epoch (Ctrl-C: at once)")
+            self._told = True
+        return reason is not None and not self.training
+
+
 class PackCallback(_Light, Callback):
     """Books every result of every pack."""
 
-    def __init__(self, ledger: Ledger) -> None:
-        self.ledger = ledger
+    def __init__(self, ledger: Ledger, stopper: SweepStopper) -> None:
+        self.ledger, self.training = ledger, stopper.training
+        self.broken: set[str] = set()  # a process that dies can fail more than one call, and Tune tells of each
+
+    def setup(self, *args: Any, **info: Any) -> None:
+        """Tune has just taken the signals for itself."""
+        self.ledger.stopping.listen()
+
+    def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        self.training.add(trial.trial_id)
 
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
     ) -> None:
-        self.ledger.book(trial.config["pack"], result["reports"])
+        if self.ledger.stopping.error is None:  # else these books are closed: the pack's checkpoint will have it all
+            with self.ledger.stopping.on_error():
+                self._book(trial.config["pack"], result)
+
+    def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        self.training.discard(trial.trial_id)
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        file = trial.error_file  # not `get_error`: that one reads a copy which Tune makes later
-        self.ledger.pack_failed(trial.config["pack"], last_words(Path(file).read_text() if file else ""))
+        self.training.discard(trial.trial_id)
+        if self.ledger.stopping.error is None and trial.trial_id not in self.broken:
+            self.broken.add(trial.trial_id)
+            file = trial.error_file  # not `get_error`: that one reads a copy which Tune makes later
+            with self.ledger.stopping.on_error():
+                self._fail(trial.config["pack"], last_words(Path(file).read_text() if file else ""))
+
+    def _book(self, pack: int, result: Mapping[str, Any]) -> None:
+        self.ledger.book(pack, result["reports"])
+        for note in result["notes"]:
+            self.ledger.view.say(f"pack {pack}: {note}")
+        if result["out_of_memory"]:
+            self.ledger.out_of_memory(pack, result["out_of_memory"])
+
+    def _fail(self, pack: int, reason: str) -> None:
+        if found := re.match(r"(?:\w+\.)*StorageError: (.*)", reason):
+            raise SweepError(found[1])  # not the trials' fault, and the next ones would fare alike
+        if "running low on memory" in reason:  # Ray has ended the process before the machine would have
+            self.ledger.out_of_memory(pack, reason)
+        else:
+            self.ledger.pack_broke(pack, reason)
 
 
 def last_words(errors: str) -> str:

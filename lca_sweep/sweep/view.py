@@ -6,7 +6,7 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
@@ -54,9 +54,11 @@ class View:
     best: Best = field(default_factory=Best)
     params: dict[int, Mapping[str, Any]] = field(default_factory=dict)
     ended: set[int] = field(default_factory=set)
+    trouble: Callable[[], str] = str  # a line on what the sweep does not wait for, or nothing
     done_cost: float = 0.0  # of packs that are through, in trial-epochs; of this run
     _live: Live | None = None
     _since: float = 0.0
+    _told: bool = False  # of the present trouble
 
     def __enter__(self) -> View:
         self._since = time.monotonic()
@@ -98,6 +100,7 @@ class View:
 
     def pack_reported(self, pack: int, report: Mapping[str, Any]) -> None:
         """One epoch of a pack."""
+        self._look_for_trouble()
         line, epoch = self.packs[pack], report["epoch"]
         line.epoch, line.live = epoch, sum(trial["state"] == "running" for trial in report["trials"])
         values = {trial["trial"]: trial["metrics"][OBJECTIVE] for trial in report["trials"]}
@@ -118,6 +121,16 @@ class View:
         self.say(f"pack {pack} failed: {reason}")
         self._close_pack(pack)
 
+    def pack_split(self, pack: int, halves: Sequence[int], reason: str) -> None:
+        """A pack that did not fit into memory goes on as two."""
+        self.say(f"pack {pack} is out of memory, goes on as packs {halves[0]} and {halves[1]}: {reason}")
+        self._leave(pack)
+
+    def pack_broke(self, pack: int, reason: str) -> None:
+        """A pack that will begin again where its checkpoint is."""
+        self.say(f"pack {pack} goes on from its checkpoint: {reason}")
+        self._leave(pack)
+
     def render(self) -> Group:
         """The live table."""
         table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
@@ -126,7 +139,8 @@ class View:
         for pack, line in sorted(self.packs.items()):
             value = f"{line.best:.4f}" if line.epoch else "starting"
             table.add_row(str(pack), f"{line.epoch}/{self.config.trainer.epochs}", f"{line.live}/{line.size}", value)
-        return Group(Text(self.headline()), table, Text(self.best_line()))
+        trouble = self.trouble()
+        return Group(Text(self.headline()), table, Text(self.best_line()), *([Text(trouble)] if trouble else []))
 
     def headline(self) -> str:
         """Progress in one line."""
@@ -164,6 +178,10 @@ class View:
             self.ended.add(number)
             self.counts[state] += 1
 
+    def _leave(self, pack: int) -> None:
+        line = self.packs.pop(pack)
+        self.done_cost += self._cost(line, line.epoch)
+
     def _close_pack(self, pack: int) -> None:
         line = self.packs.pop(pack)
         self.done_cost += self._cost(line, self.config.trainer.epochs)
@@ -172,6 +190,13 @@ class View:
         """Trial-epochs of a pack up to an epoch, done in this run."""
         pruner = self.config.pruner
         return pack_cost(line.size, pruner, epoch) - pack_cost(line.size, pruner, min(line.restored, epoch))
+
+    def _look_for_trouble(self) -> None:
+        """Without a live table each trouble is told once."""
+        trouble = self.trouble()
+        if trouble and not self._told:
+            self._event(trouble)
+        self._told = bool(trouble)
 
     def _event(self, line: str) -> None:
         if not self._live:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from lca_sweep.tracking.quiet import behave
 from lca_sweep.tracking.records import BestTrial, SweepEnd, SweepRecord, TrackingError, TrialRecord
 from lca_sweep.tracking.tracker import NullTracker, Tracker
@@ -20,10 +22,14 @@ __all__ = [
 ]
 
 
-def open_tracker(uri: str, experiment: str) -> Tracker:
-    """A tracker on this MLflow store; its database and experiment are made if need be. TrackingError in one line."""
+def open_tracker(uri: str, experiment: str, outbox: Path) -> Tracker:
+    """A tracker on this MLflow store; its database and experiment are made if need be. TrackingError in one line.
+
+    `outbox` is a folder, one sweep's own, for what MLflow has not got yet; touched from `start_sweep` on, by one
+    process at a time.
+    """
     behave()
     from lca_sweep.tracking.connect import connect
     from lca_sweep.tracking.mlflow_tracker import MlflowTracker
 
-    return MlflowTracker(connect(uri, experiment), uri)
+    return MlflowTracker(connect(uri, experiment), uri, outbox)

@@ -1,110 +1,151 @@
-"""A sweep in MLflow: one parent run, one nested run for each trial, metrics written by a thread."""
+"""A sweep in MLflow: one parent run, one nested run for each trial, which are written by way of the outbox."""
 
 from __future__ import annotations
 
-import getpass
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
+from threading import Timer
 from typing import TypeVar
 
 import yaml
 
 from lca_sweep.config import without_password
 from lca_sweep.core.errors import first_line
+from lca_sweep.tracking.entries import Amount, End, Entry, Epoch, Start, amount_of
 from lca_sweep.tracking.note import describe, text
+from lca_sweep.tracking.outbox import Outbox
 from lca_sweep.tracking.records import SweepEnd, SweepRecord, TrackingError, TrialRecord
-from lca_sweep.tracking.store import Store, milliseconds, param_text
-from lca_sweep.tracking.tracker import SWEEP_STATUS, TRIAL_STATUS, known
+from lca_sweep.tracking.runs import Runs, common_tags
+from lca_sweep.tracking.store import Change, Store, milliseconds, param_text
+from lca_sweep.tracking.tracker import LAST_WORDS, PATIENCE, SWEEP_STATUS, TRIAL_STATUS, known
 from lca_sweep.tracking.uri import page
-from lca_sweep.tracking.writer import DELAYS, Change, Epoch, Refused, Unwritten, Writer, patiently
+from lca_sweep.tracking.writer import DELAYS, REST, Writer, patiently
 
 T = TypeVar("T")
 
-
-@dataclass
-class _Trial:
-    """What is known of a trial's run, counting what is still in the queue."""
-
-    run: str
-    state: str  # as in lca.state; empty if it never got that far
-    running: bool
-    params: dict[str, str]
-    steps: dict[str, int] = field(default_factory=dict)  # the last epoch of each metric
+FIRST_WORDS = 8.0  # seconds for a store that had answered a moment ago
+MOMENT = 2.0  # seconds that nobody minds
 
 
 class MlflowTracker:
     """Tracker (see there) on an MLflow store."""
 
-    def __init__(self, store: Store, uri: str, delays: Sequence[float] = DELAYS) -> None:
-        self._store, self._uri, self._delays = store, uri, tuple(delays)
-        self._writer = Writer(store, delays)
+    def __init__(
+        self,
+        store: Store,
+        uri: str,
+        outbox: Path,
+        delays: Sequence[float] = DELAYS,
+        rest: tuple[float, float] = REST,
+    ) -> None:
+        self._store, self._uri, self._folder = store, uri, outbox
+        self._delays, self._rest = tuple(delays), rest
         self._sweep: SweepRecord | None = None
         self._parent = ""  # its run id
-        self._trials: dict[int, _Trial] = {}
+        self._states: dict[int, str] = {}  # of all trials that started, as last told
         self._told = False  # that something is not recorded
+        self._outbox: Outbox  # these three from `start_sweep` on
+        self._runs: Runs
+        self._writer: Writer
 
     @property
     def page(self) -> str:
         """Address of the experiment's table of runs."""
         return page(self._uri, self._store.experiment_id)
 
-    def start_sweep(self, sweep: SweepRecord) -> str:
+    @property
+    def trouble(self) -> str:
         """See Tracker."""
-        if self._sweep is None or self._sweep.uid != sweep.uid:
-            self._trials.clear()
+        return self._writer.trouble if self._sweep else ""
+
+    def start_sweep(self, sweep: SweepRecord) -> str:
+        """See Tracker. A tracker is for one sweep (ValueError)."""
+        if self._sweep and self._sweep.uid != sweep.uid:
+            raise ValueError(f"sweep {sweep.name}: the tracker is at another one")
+        if self._sweep:
+            self._write_sweep(sweep)
+        else:
+            self._begin(sweep)
         self._sweep = sweep
+        return self._parent
+
+    def start_trials(self, trials: Sequence[TrialRecord]) -> None:
+        """See Tracker."""
+        for trial in trials:
+            params = {name: param_text(text(value)) for name, value in trial.knobs.items()}
+            own = {"lca.pack": str(trial.pack), "lca.searched": ",".join(sorted(trial.searched))}
+            self._tell(Start(trial.number, milliseconds(), params, {**trial.tags, **own}))
+            self._states[trial.number] = "running"
+
+    def log(self, number: int, epoch: int, metrics: Mapping[str, float]) -> None:
+        """See Tracker."""
+        if number not in self._states:
+            raise LookupError(f"trial {number} has not started")
+        self._tell(Epoch(number, milliseconds(), epoch, {key: float(value) for key, value in metrics.items()}))
+
+    def end_trial(self, number: int, state: str, reason: str = "") -> None:
+        """See Tracker."""
+        known(state, TRIAL_STATUS)
+        if self._states.get(number, state) != state:
+            self._tell(End(number, milliseconds(), state, reason))
+            self._states[number] = state
+
+    def settle(self) -> None:
+        """See Tracker."""
+        self._outbox.settle()
+
+    def flush(self, patience: float = LAST_WORDS) -> bool:
+        """See Tracker."""
+        return self._writer.wait(patience) and not self._writer.refused[0]
+
+    def end_sweep(self, end: SweepEnd, patience: float = PATIENCE, say: Callable[[str], None] | None = None) -> None:
+        """See Tracker."""
+        status = known(end.status, SWEEP_STATUS)
+        say = say or (lambda line: None)
+        for number in [number for number, state in self._states.items() if state == "running"]:
+            self.end_trial(number, "interrupted")
+        self.settle()
+        for line in self._outbox.damaged:
+            say(line)
+        with self._saying(say):
+            if not self._writer.wait(patience):
+                self._confess()
+            with self._for_user("the end of the sweep", "; the same command again records it"):
+                patiently(partial(self._end_sweep, end, status, milliseconds()), patience, self._delays)
+        self._outbox.close()
+        self._confess()
+
+    def close(self, patience: float = LAST_WORDS) -> None:
+        """See Tracker."""
+        if self._sweep is None:
+            return
+        if not self._told:
+            self._writer.wait(patience)
+        self._writer.stop()
+        self._outbox.close()
+        self._confess()
+
+    def _begin(self, sweep: SweepRecord) -> None:
+        self._outbox = Outbox(self._folder, sweep.uid)
+        left, told, states = _former(self._outbox.left())  # refused before anything is written
+        self._write_sweep(sweep)
+        with self._for_user(f"the trials of sweep {sweep.name}"):
+            self._runs = self._try(partial(Runs, self._store, sweep, self._parent))
+        self._states = dict.fromkeys(told, "running") | self._runs.states | states
+        self._writer = Writer(self._outbox, self._runs, left, self._delays, self._rest)
+
+    def _write_sweep(self, sweep: SweepRecord) -> None:
         with self._for_user(f"sweep {sweep.name}"):
             self._parent = self._try(partial(self._start_sweep, sweep))
             for name, content in (("config.yaml", sweep.config), ("space.yaml", sweep.space)):
                 document = yaml.safe_dump(_plain(content), sort_keys=False)
                 self._try(partial(self._store.text, self._parent, document, name))
-        return self._parent
 
-    def start_trials(self, trials: Sequence[TrialRecord]) -> list[str]:
-        """See Tracker. A run's params cannot change: TrackingError where a trial has come to other knobs."""
-        runs = []
-        for trial in trials:
-            with self._for_user(f"trial {trial.number}"):
-                runs.append(self._try(partial(self._start_trial, trial)))
-        return runs
-
-    def log(self, number: int, epoch: int, metrics: Mapping[str, float]) -> None:
-        """See Tracker. LookupError for a trial that never started."""
-        trial = self._trials[number]
-        new = {key: float(value) for key, value in metrics.items() if trial.steps.get(key, -1) < epoch}
-        if new:
-            trial.steps.update(dict.fromkeys(new, epoch))
-            self._writer.put(Epoch(trial.run, epoch, milliseconds(), new))
-
-    def end_trial(self, number: int, state: str, reason: str = "") -> None:
-        """See Tracker."""
-        status = known(state, TRIAL_STATUS)
-        trial = self._trials.get(number)
-        if trial is None or (trial.state == state and not trial.running):
-            return
-        trial.state, trial.running = state, False
-        tags = {"lca.state": state} | ({"lca.reason": reason} if reason else {})
-        self._writer.put(Change(trial.run, status, tags))
-
-    def flush(self) -> bool:
-        """See Tracker."""
-        return self._writer.flush() is None
-
-    def end_sweep(self, end: SweepEnd) -> None:
-        """See Tracker."""
-        status = known(end.status, SWEEP_STATUS)
-        for number in [number for number, trial in self._trials.items() if trial.running]:
-            self.end_trial(number, "interrupted")
-        unwritten = self._writer.flush()
-        with self._for_user("the end of the sweep"):
-            self._try(partial(self._end_sweep, end, status))
-        self._tell(unwritten)
-
-    def close(self) -> None:
-        """See Tracker."""
-        self._tell(self._writer.close())
+    def _tell(self, entry: Entry) -> None:
+        assert self._sweep is not None, "start_sweep comes first"
+        self._writer.tell(entry)
 
     def _start_sweep(self, sweep: SweepRecord) -> str:
         tags = {
@@ -112,74 +153,23 @@ class MlflowTracker:
             "lca.kind": "sweep",
             "lca.state": "running",
             "lca.folder": str(sweep.folder.absolute()),
-            **self._common_tags(sweep),
+            **common_tags(sweep),
         }
         found = self._store.find({"lca.sweep_id": sweep.uid, "lca.kind": "sweep"})
         if not found:
-            return self._store.create(sweep.name, tags)
-        self._store.change(Change(found[0].id, "RUNNING", tags | dict.fromkeys({"lca.message"} & found[0].tags.keys())))
-        self._recall(found[0].id)
+            return self._store.create(sweep.name, tags, milliseconds())
+        old = dict.fromkeys({"lca.message"} & found[0].tags.keys())
+        self._store.change(Change(found[0].id, "RUNNING", tags | old, milliseconds()))
         return found[0].id
 
-    def _recall(self, parent: str) -> None:
-        """Learn the parent's runs; of two with one number (a lost answer to `create`) the older counts."""
-        for run in self._store.find({"mlflow.parentRunId": parent, "lca.kind": "trial"}):
-            state = run.tags.get("lca.state", "")
-            trial = _Trial(run.id, state, run.status == "RUNNING", dict(run.params), dict(run.steps))
-            self._trials.setdefault(int(run.tags["lca.trial"]), trial)
-
-    def _start_trial(self, trial: TrialRecord) -> str:
-        params = {name: param_text(text(value)) for name, value in trial.knobs.items()}
-        known_trial = self._trials.get(trial.number)
-        if known_trial is None:
-            known_trial = self._create(trial)
-        else:
-            _same_params(known_trial.params, params)
-            # in the queue, since an end may still be in it
-            self._writer.put(Change(known_trial.run, "RUNNING", {**self._trial_tags(trial), "lca.reason": None}))
-        if missing := {name: value for name, value in params.items() if name not in known_trial.params}:
-            self._store.params(known_trial.run, missing)
-            known_trial.params |= missing
-        known_trial.state, known_trial.running = "running", True
-        return known_trial.run
-
-    def _create(self, trial: TrialRecord) -> _Trial:
-        try:
-            run = self._store.create(f"{trial.number:04d}", self._trial_tags(trial))
-        except Exception:
-            self._recall(self._parent)  # it may be there nonetheless
-            raise
-        self._trials[trial.number] = made = _Trial(run, "running", True, {})
-        return made
-
-    def _trial_tags(self, trial: TrialRecord) -> dict[str, str]:
+    def _end_sweep(self, end: SweepEnd, status: str, now: int) -> None:
         assert self._sweep is not None, "start_sweep comes first"
-        return {
-            **trial.tags,
-            "lca.kind": "trial",
-            "lca.trial": str(trial.number),
-            "lca.pack": str(trial.pack),
-            "lca.state": "running",
-            "lca.searched": ",".join(sorted(trial.searched)),
-            "mlflow.parentRunId": self._parent,
-            **self._common_tags(self._sweep),
-        }
-
-    def _common_tags(self, sweep: SweepRecord) -> dict[str, str]:
-        return {
-            "lca.sweep": sweep.name,
-            "lca.sweep_id": sweep.uid,
-            "mlflow.user": _user(),
-            "mlflow.source.name": "lca_sweep",
-            "mlflow.source.type": "LOCAL",
-        }
-
-    def _end_sweep(self, end: SweepEnd, status: str) -> None:
-        assert self._sweep is not None, "start_sweep comes first"
+        self._runs.tidy()
         best = end.best
-        run = self._trials[best.number].run if best and best.number in self._trials else ""
+        run = self._runs.id(best.number) if best else ""
         tags = {"lca.state": end.status, "mlflow.note.content": describe(self._sweep.name, end, run)}
-        metrics = {f"trials/{state}": float(count) for state, count in end.counts.items()}
+        ended = {state: count for state, count in end.counts.items() if state != "running"}
+        metrics = {f"trials/{state}": float(count) for state, count in ended.items()}
         if end.message:
             tags["lca.message"] = end.message
         if best:
@@ -189,40 +179,72 @@ class MlflowTracker:
             metrics |= {"best/value": best.value, **{f"best/{key}": value for key, value in best.metrics.items()}}
         if best and best.artifacts:
             self._store.folder(self._parent, best.artifacts, "best")
-        self._log_parent(sum(end.counts.values()), metrics)
-        self._store.change(Change(self._parent, status, tags))
+        self._log_parent(sum(ended.values()), metrics, now)
+        self._store.change(Change(self._parent, status, tags, now))
 
-    def _log_parent(self, step: int, metrics: Mapping[str, float]) -> None:
-        """The parent's metrics have the number of trials as their step; what is there already is left out."""
+    def _log_parent(self, step: int, metrics: Mapping[str, float], now: int) -> None:
+        """The parent's metrics have the number of ended trials as their step; what is there already is left out."""
         there = self._store.get(self._parent)
         latest = {key: (there.steps[key], value) for key, value in there.metrics.items()}
         new = {key: float(value) for key, value in metrics.items() if latest.get(key) != (step, float(value))}
         if new:
-            self._store.log(self._parent, [Epoch(self._parent, step, milliseconds(), new)])
+            self._store.log(self._parent, [Epoch(-1, now, step, new)])  # the parent has no number
 
     def _try(self, attempt: Callable[[], T]) -> T:
-        return patiently(attempt, self._delays)
+        return patiently(attempt, FIRST_WORDS, self._delays)
 
     @contextmanager
-    def _for_user(self, what: str) -> Iterator[None]:
+    def _for_user(self, what: str, then: str = "") -> Iterator[None]:
         """Whatever stops a call to the store becomes one line; the error itself stays behind it."""
         try:
             yield
         except (AssertionError, TrackingError):
             raise
         except Exception as error:
-            raise TrackingError(f"tracking.uri={without_password(self._uri)}: {what}: {first_line(error)}") from error
+            raise TrackingError(f"{self._where}: {what}: {first_line(error)}{then}") from error
 
-    def _tell(self, unwritten: Unwritten | None) -> None:
-        if unwritten and not self._told:
+    @contextmanager
+    def _saying(self, say: Callable[[str], None]) -> Iterator[None]:
+        """Say what is waited for, once, if it is for longer than a moment."""
+        timer = Timer(MOMENT, lambda: say(f"waiting for MLflow at {without_password(self._uri)}: {self._wanting()}"))
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+
+    def _wanting(self) -> str:
+        left = self._writer.left
+        return self._writer.obstacle[0] or (f"{left} to go" if left else "the end of the sweep")
+
+    def _confess(self) -> None:
+        """TrackingError, once, where MLflow has not got all: what it may still get, and what it will not have."""
+        left, (refused, refusal), (obstacle, error) = self._writer.left, self._writer.refused, self._writer.obstacle
+        parts = []
+        if left:
+            kept = f"{left} are not recorded yet and kept in {self._folder}: the same command again records them"
+            parts.append(f"{obstacle or 'too slow'}; {kept}")
+        if refused and refusal:
+            parts.append(f"{refused} were not recorded: {first_line(refusal)}")
+        if parts and not self._told:
             self._told = True
-            raise TrackingError(f"tracking.uri={without_password(self._uri)}: {unwritten}") from unwritten.error
+            raise TrackingError(f"{self._where}: {'; '.join(parts)}") from error or refusal
+
+    @property
+    def _where(self) -> str:
+        return f"tracking.uri={without_password(self._uri)}"
 
 
-def _same_params(old: Mapping[str, str], new: Mapping[str, str]) -> None:
-    for name, value in new.items():
-        if old.get(name, value) != value:
-            raise Refused(f"{name}={value}: its run was started with {old[name]}; must be the same")
+def _former(left: Iterable[Entry]) -> tuple[Amount, set[int], dict[int, str]]:
+    """How many entries a former process left, of which trials, and the states that they tell."""
+    amount, told, states = Amount(), set(), {}
+    for entry in left:
+        amount += amount_of([entry])
+        told.add(entry.number)
+        if not isinstance(entry, Epoch):
+            states[entry.number] = entry.state if isinstance(entry, End) else "running"
+    return amount, told, states
 
 
 def _plain(value: object) -> object:
@@ -230,10 +252,3 @@ def _plain(value: object) -> object:
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
     return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):  # a container whose user has no name
-        return "unknown"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -13,16 +13,16 @@ from mlflow.entities import Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from lca_sweep.tracking.writer import METRICS_A_CALL, Change, Epoch, Refused
+from lca_sweep.tracking.entries import METRICS_A_CALL, Epoch
+from lca_sweep.tracking.writer import Refused
 
 T = TypeVar("T")
 
 PARAMS_A_CALL = TAGS_A_CALL = 100
 LONGEST_PARAM, LONGEST_TAG = 6000, 8000  # characters
-# A second attempt gets the same answer. (MLflow says INVALID_PARAMETER_VALUE also for runs that were deleted.)
-FINAL = frozenset(
-    {"INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "PERMISSION_DENIED", "UNAUTHENTICATED", "INVALID_STATE"}
-)
+# A second attempt gets the same answer. (MLflow says INVALID_PARAMETER_VALUE also for runs that were deleted.) Rights
+# are not among them: they can be given back.
+FINAL = frozenset({"INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "INVALID_STATE"})
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,16 @@ class Found:
     params: Mapping[str, str]
     metrics: Mapping[str, float]  # the latest
     steps: Mapping[str, int]  # of these
+
+
+@dataclass(frozen=True)
+class Change:
+    """A run's new MLflow status, and tags to set with it (None: to take away); `time` in milliseconds since 1970."""
+
+    run: str
+    status: str
+    tags: Mapping[str, str | None]
+    time: int
 
 
 class Store:
@@ -62,11 +72,16 @@ class Store:
         with _answers():
             return _found(self._client.get_run(run))
 
-    def create(self, name: str, tags: Mapping[str, str]) -> str:
-        """Id of a new run, RUNNING."""
+    def create(self, name: str, tags: Mapping[str, str], time: int) -> str:
+        """Id of a new run, RUNNING since `time`."""
         with _answers():
-            run = self._client.create_run(self.experiment_id, tags=_cut(tags, LONGEST_TAG), run_name=name)
+            run = self._client.create_run(self.experiment_id, time, _cut(tags, LONGEST_TAG), name)
             return str(run.info.run_id)
+
+    def delete(self, run: str) -> None:
+        """Take a run away from people's eyes; MLflow keeps it, and can restore it."""
+        with _answers():
+            self._client.delete_run(run)
 
     def params(self, run: str, params: Mapping[str, str]) -> None:
         """Add params; Refused if one is there with another value."""
@@ -85,15 +100,21 @@ class Store:
         """Set tags, then the status."""
         with _answers():
             for key in [key for key, value in change.tags.items() if value is None]:
-                with suppress(MlflowException):  # it was not there
-                    self._client.delete_tag(change.run, key)
+                self._take_away(change.run, key)
             tags = _cut({key: value for key, value in change.tags.items() if value is not None}, LONGEST_TAG)
             for chunk in _chunks([RunTag(key, value) for key, value in tags.items()], TAGS_A_CALL):
                 self._client.log_batch(change.run, tags=chunk, synchronous=True)
             if change.status == "RUNNING":
                 self._client.update_run(change.run, status=change.status)
             else:
-                self._client.set_terminated(change.run, change.status)
+                self._client.set_terminated(change.run, change.status, change.time)
+
+    def _take_away(self, run: str, tag: str) -> None:
+        try:
+            self._client.delete_tag(run, tag)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":  # else it was not there
+                raise
 
     def text(self, run: str, text: str, path: str) -> None:
         """Write an artifact."""

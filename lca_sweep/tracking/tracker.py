@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Protocol
 
@@ -15,11 +15,16 @@ TRIAL_STATUS = MappingProxyType(
 SWEEP_STATUS = MappingProxyType({"finished": "FINISHED", "interrupted": "KILLED", "failed": "FAILED"})
 
 
+PATIENCE = 60.0  # seconds in which MLflow records nothing, after which a sweep ends without it
+LAST_WORDS = 5.0  # such seconds after which a tracker is closed without it
+
+
 class Tracker(Protocol):
     """Keeps the record of a sweep for people. Telling it the same twice changes nothing, also after a restart.
 
-    Where runs cannot be recorded `start_sweep`, `start_trials`, `end_sweep` and `close` raise TrackingError; the others
-    never do: they put what they are told in a queue, and what could not be written is told by `end_sweep` or `close`.
+    Only `start_sweep`, `end_sweep` and `close` wait for MLflow. What the others are told is kept in the outbox, a
+    folder on disk, until MLflow has it, by this process or by the next one; they raise TrackingError only where the
+    disk does not take it. One thread tells; `page` and `trouble` are for any.
     """
 
     @property
@@ -27,53 +32,73 @@ class Tracker(Protocol):
         """Address of the table of runs in the MLflow UI; empty where there is none."""
         ...
 
-    def start_sweep(self, sweep: SweepRecord) -> str:
-        """Run id of the sweep's parent run, RUNNING: the one it had before, or a new one. Comes before all else."""
+    @property
+    def trouble(self) -> str:
+        """Empty, or one line while MLflow does not answer: for how long, and how many epochs it has not got. Cheap."""
         ...
 
-    def start_trials(self, trials: Sequence[TrialRecord]) -> list[str]:
-        """Run ids of the trials' runs, RUNNING: the one that the sweep has for a number, or a new one."""
+    def start_sweep(self, sweep: SweepRecord) -> str:
+        """Run id of the sweep's parent run, RUNNING: the one it had before, or a new one. Comes before all else.
+
+        What the outbox holds of a former process is recorded from then on. TrackingError if the store does not answer,
+        or if the outbox is another sweep's.
+        """
+        ...
+
+    def start_trials(self, trials: Sequence[TrialRecord]) -> None:
+        """The trials run: in the runs that the sweep has for their numbers, or in new ones."""
         ...
 
     def log(self, number: int, epoch: int, metrics: Mapping[str, float]) -> None:
-        """Put a started trial's metrics of one epoch in the queue. Epochs ascend: what is there already is left out."""
+        """A trial's metrics of one epoch. Epochs ascend: what is there already is left out.
+
+        LookupError for a trial that never started.
+        """
         ...
 
     def end_trial(self, number: int, state: str, reason: str = "") -> None:
-        """Put a trial's end in the queue, behind its metrics: complete, pruned, failed or interrupted (ValueError).
+        """A trial's end: complete, pruned, failed or interrupted (ValueError).
 
-        Nothing happens for a trial that never started, or whose end is recorded.
+        Nothing happens for a trial that never started, or whose end was told.
         """
         ...
 
-    def flush(self) -> bool:
-        """Wait until the queue was tried; whether all of it is now recorded."""
+    def settle(self) -> None:
+        """Return when the disk has all that was told: from then on nothing of it is lost, whatever dies."""
         ...
 
-    def end_sweep(self, end: SweepEnd) -> None:
-        """Write what is queued and close the parent run: status finished, interrupted or failed (ValueError).
+    def flush(self, patience: float = LAST_WORDS) -> bool:
+        """Whether MLflow has all that was told; waits while it gets more within `patience` seconds."""
+        ...
 
-        Trials that have not ended are recorded as interrupted.
+    def end_sweep(self, end: SweepEnd, patience: float = PATIENCE, say: Callable[[str], None] | None = None) -> None:
+        """Wait for MLflow to get all, and close the parent run: finished, interrupted or failed (ValueError).
+
+        Trials that have not ended are recorded as interrupted. `say` gets a line, from another thread, if that takes
+        more than a moment, and one for each damaged line of the outbox. TrackingError where MLflow records nothing for
+        `patience` seconds: the outbox stays, for a later start; or where it refused some of it for good.
         """
         ...
 
-    def close(self) -> None:
-        """Write what is queued and let go; safe twice."""
+    def close(self, patience: float = LAST_WORDS) -> None:
+        """Let go, after a last wait as in `flush` unless `end_sweep` has waited; safe twice.
+
+        TrackingError where something is not recorded and `end_sweep` has not said so.
+        """
         ...
 
 
 class NullTracker:
     """Keeps no record, so that its users need no `if`."""
 
-    page = ""
+    page = trouble = ""
 
     def start_sweep(self, sweep: SweepRecord) -> str:
         """No run, hence an empty id."""
         return ""
 
-    def start_trials(self, trials: Sequence[TrialRecord]) -> list[str]:
-        """Empty ids."""
-        return [""] * len(trials)
+    def start_trials(self, trials: Sequence[TrialRecord]) -> None:
+        """Nothing."""
 
     def log(self, number: int, epoch: int, metrics: Mapping[str, float]) -> None:
         """Nothing."""
@@ -82,15 +107,18 @@ class NullTracker:
         """Nothing, for a state that there is."""
         known(state, TRIAL_STATUS)
 
-    def flush(self) -> bool:
+    def settle(self) -> None:
+        """Nothing."""
+
+    def flush(self, patience: float = LAST_WORDS) -> bool:
         """There is nothing to wait for."""
         return True
 
-    def end_sweep(self, end: SweepEnd) -> None:
+    def end_sweep(self, end: SweepEnd, patience: float = PATIENCE, say: Callable[[str], None] | None = None) -> None:
         """Nothing, for a status that there is."""
         known(end.status, SWEEP_STATUS)
 
-    def close(self) -> None:
+    def close(self, patience: float = LAST_WORDS) -> None:
         """Nothing."""
 
 

@@ -1,200 +1,260 @@
-"""A thread that writes while training goes on: each run in order, several epochs in a call, nothing lost silently."""
+"""A thread that brings to the store what is in the outbox: each trial in order, several epochs in a call."""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Protocol, TypeAlias, TypeVar
+from collections.abc import Callable, Sequence
+from itertools import chain, repeat
+from typing import Protocol, TypeVar
 
 from lca_sweep.core.errors import first_line
+from lca_sweep.tracking.entries import Amount, End, Entry, Epoch, Start, amount_of, batch_of, epochs_text, line_of
+from lca_sweep.tracking.outbox import Outbox
 
 T = TypeVar("T")
 
-METRICS_A_CALL = 1000  # MLflow's limit for log_batch
-DELAYS = (0.2, 0.5, 1.0, 2.0, 4.0)  # seconds between attempts
+DELAYS = (0.2, 0.5, 1.0, 2.0, 5.0)  # seconds between attempts, the last for ever
 REST = (0.5, 5.0)  # seconds between rounds of writing, at least and at most
 DUTY = 20  # a round is followed by a rest of so many times its length: writing costs a core at most 5 %
+HELD = 10_000  # entries in memory, some kB each; what comes after waits on the disk alone
+SLOW = 5.0  # seconds without an answer that nobody needs to hear of
+LAST_CALL = 0.5  # seconds for the thread to end, which it does unless the store hangs
 
 
 class Refused(Exception):
     """The store has said no, and will say it again: there is no use in a second attempt."""
 
 
-@dataclass(frozen=True)
-class Epoch:
-    """Metrics of one trial at one epoch; `time` in milliseconds since 1970."""
-
-    run: str
-    step: int
-    time: int
-    metrics: Mapping[str, float]
-
-
-@dataclass(frozen=True)
-class Change:
-    """A run's new MLflow status, and tags to set with it (None: to take away)."""
-
-    run: str
-    status: str
-    tags: Mapping[str, str | None]
-
-
-Entry: TypeAlias = Epoch | Change
-
-
 class Sink(Protocol):
     """Where a Writer writes to. Any exception but Refused means: try again."""
 
-    def log(self, run: str, epochs: Sequence[Epoch]) -> None:
-        """Record the metrics of some epochs of one run."""
+    def start(self, start: Start) -> None:
+        """Record that a trial runs."""
         ...
 
-    def change(self, change: Change) -> None:
-        """Record a run's new status and tags."""
+    def log(self, epochs: Sequence[Epoch]) -> None:
+        """Record the metrics of some epochs of one trial."""
         ...
 
-
-@dataclass(frozen=True)
-class Unwritten:
-    """What is not recorded and why."""
-
-    epochs: int
-    changes: int
-    error: Exception
-
-    def __str__(self) -> str:
-        what = f"{self.epochs} epochs and {self.changes} changes of state of trials"
-        return f"{what} were not recorded: {first_line(self.error)}"
+    def end(self, end: End) -> None:
+        """Record how a trial ended."""
+        ...
 
 
 class Writer:
-    """The thread and its queue, which has no bound: an epoch of a trial is a few kB."""
+    """The thread. It tries for ever; what the outbox has when the process dies is for the next one.
 
-    def __init__(self, sink: Sink, delays: Sequence[float] = DELAYS, rest: tuple[float, float] = REST) -> None:
-        self._sink, self._delays, self._rest = sink, tuple(delays), rest
-        self._wake = threading.Condition()  # guards the five below
-        self._inbox: list[Entry] = []
-        self._asked = self._answered = 0  # flushes
-        self._left: Unwritten | None = None
-        self._closing = False
-        self._pending: dict[str, deque[Entry]] = {}  # by run; the thread's own, as the two below
-        self._refused: dict[str, list[Entry]] = {}  # all later entries of such a run join these
-        self._error: Exception | None = None
+    `left` says what the outbox holds already. Once a trial is refused, so are all of its later entries; no trial waits
+    for another.
+    """
+
+    def __init__(
+        self,
+        outbox: Outbox,
+        sink: Sink,
+        left: Amount,
+        delays: Sequence[float] = DELAYS,
+        rest: tuple[float, float] = REST,
+    ) -> None:
+        self._outbox, self._sink, self._delays, self._rest = outbox, sink, tuple(delays), rest
+        self._wake = threading.Condition()  # guards the seven below
+        self._left, self._refused = left, Amount()
+        self._why: Exception | None = None  # the last refusal
+        self._error: Exception | None = None  # why the last attempt failed; None once one does not
+        self._asking: float | None = None  # since when the store owes an answer
+        self._waiting, self._closing = 0, False
+        self._pending: dict[int, deque[tuple[int, Entry]]] = {}  # by trial; the thread's own, as the three below
+        self._aside: set[int] = set()  # trials that were refused
+        self._segments: dict[int, int] = {}  # those taken, oldest first, and how many of their entries are pending
+        self._held = 0  # the sum of these
         self._thread = threading.Thread(target=self._work, name="tracking-writer", daemon=True)
         self._thread.start()
 
-    def put(self, entry: Entry) -> None:
-        """Queue an entry; returns at once. RuntimeError after `close`."""
+    def tell(self, entry: Entry) -> None:
+        """Put an entry on disk; the thread will come for it. TrackingError if the disk does not take it."""
+        line = line_of(entry)
         with self._wake:
             if self._closing:
                 raise RuntimeError("the tracker is closed")
-            self._inbox.append(entry)
-            self._wake.notify_all()
+            self._outbox.append(line)
+            idle, self._left = not self._left, self._left + amount_of([entry])
+            if idle:
+                self._wake.notify_all()
 
-    def flush(self) -> Unwritten | None:
-        """Wait until all that was put has been tried; what of it is not recorded."""
+    def wait(self, patience: float) -> bool:
+        """Wait until all is recorded or refused; False after so many seconds in which nothing was."""
         with self._wake:
-            self._asked += 1
-            ticket = self._asked
+            self._waiting += 1
             self._wake.notify_all()
-            while self._answered < ticket and self._thread.is_alive():
-                self._wake.wait(1.0)
-            return self._left
+            try:
+                while self._left and self._progress(patience):
+                    pass
+                return not self._left
+            finally:
+                self._waiting -= 1
 
-    def close(self) -> Unwritten | None:
-        """Flush and end the thread; safe twice."""
+    def stop(self) -> None:
+        """End the thread after the call it is in; one that hangs is left to itself, and its entries in the outbox."""
         with self._wake:
             self._closing = True
-        unwritten = self.flush()
-        self._thread.join()
-        return unwritten
+            self._wake.notify_all()
+        self._thread.join(LAST_CALL)
+
+    @property
+    def left(self) -> Amount:
+        """What was told and is neither recorded nor refused."""
+        with self._wake:
+            return self._left
+
+    @property
+    def refused(self) -> tuple[Amount, Exception | None]:
+        """What the store will not have, and why."""
+        with self._wake:
+            return self._refused, self._why
+
+    @property
+    def obstacle(self) -> tuple[str, Exception | None]:
+        """What keeps the store from having all, in a few words; empty if it only takes its time."""
+        with self._wake:
+            if self._error is not None:
+                return f"no answer ({first_line(self._error)})", self._error
+            silent = 0.0 if self._asking is None else time.monotonic() - self._asking
+            return f"no answer for {silent:.0f} s" if silent > 1 else "", None
+
+    @property
+    def trouble(self) -> str:
+        """A line while the store does not answer for longer than a moment; cheap, for any thread."""
+        with self._wake:
+            silent = 0.0 if self._asking is None else time.monotonic() - self._asking
+            if silent < SLOW:
+                return ""
+            kept = epochs_text(self._left)
+        return f"MLflow has not answered for {_clock(silent)}; {kept} kept in the outbox"
+
+    def _progress(self, patience: float) -> bool:
+        before = self._left
+        return self._wake.wait_for(lambda: self._left != before, patience)
 
     def _work(self) -> None:
-        pause, closing = self._rest[0], False
-        while not closing:
-            ticket = self._collect(pause)
+        pause, failures = self._rest[0], 0
+        while self._sleep(pause, bool(failures)):
             began = time.monotonic()
             try:
-                patiently(self._write, self._delays)
-            except Exception as error:  # whatever it was: kept, with the entries, for the next round and for `flush`
-                self._error = error
-            pause = min(max(DUTY * (time.monotonic() - began), self._rest[0]), self._rest[1])
-            closing = self._answer(ticket)
-
-    def _collect(self, pause: float) -> int:
-        """Sleep until there is something to do, and then on for more to come; the newest flush that asked."""
-        with self._wake:
-            self._wake.wait_for(lambda: self._inbox or self._urgent())
-            self._wake.wait_for(self._urgent, timeout=pause)
-            fresh, self._inbox = self._inbox, []
-            ticket = self._asked
-        for entry in fresh:
-            if entry.run in self._refused:
-                self._refused[entry.run].append(entry)
+                self._round()
+            except Exception as error:  # whatever it was: the entries stay, for the next round or the next process
+                self._failed(error)
+                pause = self._delays[min(failures, len(self._delays) - 1)]
+                failures += 1
             else:
-                self._pending.setdefault(entry.run, deque()).append(entry)
-        return ticket
+                pause = min(max(DUTY * (time.monotonic() - began), self._rest[0]), self._rest[1])
+                failures = 0
 
-    def _urgent(self) -> bool:
-        return self._closing or self._asked > self._answered
-
-    def _answer(self, ticket: int) -> bool:
-        """Tell those who flushed; whether the thread can end."""
-        left = [entry for entries in (*self._pending.values(), *self._refused.values()) for entry in entries]
-        epochs = sum(isinstance(entry, Epoch) for entry in left)
+    def _sleep(self, pause: float, failed: bool) -> bool:
+        """Until there is something to do, and then on for more to come, or for the store; False to end."""
         with self._wake:
-            self._left = Unwritten(epochs, len(left) - epochs, self._error) if left and self._error else None
-            self._answered = ticket
-            self._wake.notify_all()
-            return self._closing and not self._inbox
+            self._wake.wait_for(lambda: self._left or self._closing)
+            self._wake.wait_for(lambda: self._closing or (self._waiting and not failed), timeout=pause)
+            return not self._closing
 
-    def _write(self) -> None:
-        """Write all that is pending, and keep what cannot be; each run's entries in their order."""
-        for run in list(self._pending):
-            entries = self._pending.pop(run)
+    def _round(self) -> None:
+        """Write all that is pending, and keep what cannot be."""
+        self._take()
+        for number in list(self._pending):
+            entries = self._pending.pop(number)
             try:
-                while entries:
-                    for _ in range(self._write_some(entries)):
-                        entries.popleft()
-            except Refused as error:  # this run only; the others can still be written
-                self._error, self._refused[run] = error, list(entries)
-            except Exception:
-                self._pending[run] = entries  # at the end: next time the others come first
-                raise
+                self._write(entries)
+            except Refused as error:  # this trial only
+                self._put_aside(number, entries, error)
+            finally:
+                if entries:
+                    self._pending[number] = entries  # at the end: next time the others come first
 
-    def _write_some(self, entries: deque[Entry]) -> int:
-        """Write the first entries of one run in one call; how many they were."""
-        first = entries[0]
-        if isinstance(first, Change):
-            self._sink.change(first)
-            return 1
-        batch = batch_of(entries)
-        self._sink.log(first.run, batch)
-        return len(batch)
+    def _take(self) -> None:
+        """Hold what the outbox has, by trial."""
+        if self._held < HELD:
+            self._outbox.seal()
+        while self._held < HELD and (segment := self._outbox.take()):
+            number, entries = segment
+            for entry in entries:
+                self._pending.setdefault(entry.number, deque()).append((number, entry))
+            self._segments[number] = len(entries)
+            self._held += len(entries)
+        with self._wake:
+            self._drop()  # those in which nothing could be read
+            if not self._held and self._outbox.empty:
+                self._left = Amount()  # no more and no less, whatever happened to the files
+                self._wake.notify_all()
+
+    def _write(self, entries: deque[tuple[int, Entry]]) -> None:
+        """Write one trial's entries, a call at a time."""
+        while entries and not self._closing:
+            first = entries[0][1]
+            if first.number in self._aside:
+                raise self._why or Refused()
+            with self._wake:
+                self._asking = self._asking or time.monotonic()
+            count = 1
+            if isinstance(first, Start):
+                self._sink.start(first)
+            elif isinstance(first, End):
+                self._sink.end(first)
+            else:
+                batch = batch_of(entry for _, entry in entries)
+                self._sink.log(batch)
+                count = len(batch)
+            self._done(entries, count)
+
+    def _put_aside(self, number: int, entries: deque[tuple[int, Entry]], error: Exception) -> None:
+        self._aside.add(number)
+        with self._wake:
+            self._refused += amount_of(entry for _, entry in entries)
+            self._why = error
+        self._done(entries, len(entries))
+
+    def _done(self, entries: deque[tuple[int, Entry]], count: int) -> None:
+        """The first so many entries of a trial need no more; nor do the segments of which that is true to the last."""
+        done = [entries.popleft() for _ in range(count)]
+        self._held -= count
+        for segment, _ in done:
+            self._segments[segment] -= 1
+        with self._wake:
+            self._asking = self._error = None
+            self._drop()
+            self._left -= amount_of(entry for _, entry in done)
+            self._wake.notify_all()
+
+    def _drop(self) -> None:
+        if self._closing:  # the folder may be another process's by now
+            return
+        for segment, pending in list(self._segments.items()):
+            if pending:
+                break
+            self._outbox.drop(segment)
+            del self._segments[segment]
+
+    def _failed(self, error: Exception) -> None:
+        with self._wake:
+            self._error = error
 
 
-def batch_of(entries: Iterable[Entry], limit: int = METRICS_A_CALL) -> list[Epoch]:
-    """The epochs at the front, whole ones, that have at most `limit` metrics together; a single one may have more."""
-    batch: list[Epoch] = []
-    size = 0
-    for entry in entries:
-        if isinstance(entry, Change) or (batch and size + len(entry.metrics) > limit):
-            break
-        batch.append(entry)
-        size += len(entry.metrics)
-    return batch
-
-
-def patiently(attempt: Callable[[], T], delays: Sequence[float] = DELAYS) -> T:
-    """What `attempt` returns, after as many further attempts as there are delays; Refused is not tried again."""
-    for delay in delays:
+def patiently(attempt: Callable[[], T], patience: float, delays: Sequence[float] = DELAYS) -> T:
+    """What `attempt` returns, after further attempts for so many seconds; Refused is not tried again."""
+    until = time.monotonic() + patience
+    for delay in chain(delays, repeat(delays[-1])):
         try:
             return attempt()
         except Refused:
             raise
         except Exception:
-            time.sleep(delay)
-    return attempt()
+            if time.monotonic() + delay > until:
+                raise
+        time.sleep(delay)
+    raise AssertionError("the delays have no end")
+
+
+def _clock(seconds: float) -> str:
+    """`0:42`, `1:02:03`."""
+    minutes, rest = divmod(int(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}" if minutes >= 60 else f"{minutes}:{rest:02d}"

@@ -1,0 +1,205 @@
+"""Who runs a sweep: a lock that the kernel frees with its process, and signs of life for those on other machines."""
+
+from __future__ import annotations
+
+import dataclasses
+import fcntl
+import getpass
+import json
+import os
+import platform
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from lca_sweep.sweep.errors import SweepError
+
+LOCK, STOP = "lock", "stop"
+BEAT = 2.0  # seconds between two signs of life
+SILENCE = 20.0  # seconds without one after which an owner on another machine counts as dead
+LOOK = 0.5  # seconds between two looks for a request to stop
+SIZE = 512  # bytes; always written in one piece, so that a reader sees a whole owner
+
+
+@dataclasses.dataclass(frozen=True)
+class Owner:
+    """A process that runs a sweep, or ran it; `beat` counts its signs of life."""
+
+    id: str
+    user: str
+    host: str
+    pid: int
+    since: str
+    beat: int = 0
+
+    def __str__(self) -> str:
+        return f"process {self.pid} of {self.user} on {self.host} since {self.since}"
+
+
+class Lost(SweepError):
+    """Another machine took this sweep over while this process gave no sign of life."""
+
+    status = 3
+
+
+class Lock:
+    """A held lock. Those who listen are told, from a thread, when the sweep is to stop, and why."""
+
+    def __init__(self, folder: Path, file: int, owner: Owner) -> None:
+        self.folder, self.owner = folder, owner
+        self._file, self._free = file, threading.Event()
+        self._listeners: list[Callable[[str], None]] = []
+        self._wanted = ""
+        self._thread = threading.Thread(target=self._live, name="lock", daemon=True)
+        self._thread.start()
+
+    def on_stop(self, listener: Callable[[str], None]) -> None:
+        """Tell `listener` why, as soon as this sweep is to stop."""
+        self._listeners.append(listener)
+        if self._wanted:
+            listener(self._wanted)
+
+    def check(self) -> None:
+        """Raise Lost if the sweep is no longer this process's."""
+        found = read(self._file)
+        if found is not None and found.id != self.owner.id:
+            raise Lost(f"{self.folder}: taken over by {found}, for this process had given no sign of life")
+
+    def release(self) -> None:
+        """Give the lock back; the file is emptied, so that nobody has to wait for silence."""
+        self._free.set()
+        self._thread.join()
+        with suppress(OSError, Lost):
+            self.check()
+            (self.folder / STOP).unlink(missing_ok=True)
+            os.ftruncate(self._file, 0)
+
+    def _live(self) -> None:
+        beats, last = 0, time.monotonic()
+        while not self._free.wait(LOOK):
+            try:
+                if (self.folder / STOP).exists():
+                    self._tell("asked to stop")
+                if time.monotonic() - last >= BEAT:
+                    self.check()
+                    beats, last = beats + 1, time.monotonic()
+                    _write(self._file, dataclasses.replace(self.owner, beat=beats))
+            except Lost as error:
+                self._tell(str(error))
+                return
+            except OSError:
+                pass  # a full disk, or one that is away: those who write results there will tell
+
+    def _tell(self, reason: str) -> None:
+        if not self._wanted:
+            self._wanted = reason
+            for listener in self._listeners:
+                listener(reason)
+
+
+@contextmanager
+def locked(folder: Path, say: Callable[[str], None]) -> Iterator[Lock]:
+    """The lock of the sweep in `folder`; SweepError if a living process holds it.
+
+    A dead owner's lock is taken over: at once on the same machine, where the kernel knows that it is dead; after
+    SILENCE seconds without a sign of life on another one, whose clock does not matter.
+    """
+    with _opened(folder, os.O_RDWR | os.O_CREAT) as file:
+        _take(folder, file, say)
+        owner = Owner(uuid.uuid4().hex, _user(), platform.node(), os.getpid(), time.strftime("%Y-%m-%d %H:%M:%S"))
+        before = read(file)
+        _write(file, owner)
+        (folder / STOP).unlink(missing_ok=True)  # was for somebody before us
+        lock = Lock(folder, file, owner)
+        try:
+            if _is_remote(before):
+                time.sleep(BEAT)  # two machines may have waited for the same silence: the later one has it
+                lock.check()
+            yield lock
+        finally:
+            lock.release()
+
+
+def runner(folder: Path) -> Owner | None:
+    """Who runs the sweep in `folder` now; None if nobody does."""
+    if not (folder / LOCK).exists():
+        return None
+    with _opened(folder, os.O_RDWR) as file:
+        found = read(file)
+        if not _flock(file):
+            return found or Owner("", "somebody", platform.node(), 0, "just now")
+        fcntl.flock(file, fcntl.LOCK_UN)
+        return found if found and _is_remote(found) and _beats(file, found) else None
+
+
+def read(file: int) -> Owner | None:
+    """The owner that an open lock file names, or None."""
+    content = os.pread(file, SIZE, 0)
+    try:
+        return Owner(**json.loads(content))
+    except (ValueError, TypeError):  # given back, or of another version
+        return None
+
+
+def _take(folder: Path, file: int, say: Callable[[str], None]) -> None:
+    for _ in range(5):  # somebody may just be looking whether the sweep is run
+        if _flock(file):
+            break
+        time.sleep(0.1)
+    else:
+        raise SweepError(_refusal(folder, read(file)))
+    found = read(file)
+    if found and _is_remote(found):  # flock may not reach over this file system
+        say(f"last run by {found}; waiting {SILENCE:.0f} s for a sign of life")
+        if _beats(file, found):
+            raise SweepError(_refusal(folder, found))
+
+
+def _beats(file: int, found: Owner) -> bool:
+    """Whether the owner gives a sign of life."""
+    end = time.monotonic() + SILENCE
+    while time.monotonic() < end:
+        if read(file) != found:
+            return True
+        time.sleep(LOOK)
+    return False
+
+
+def _refusal(folder: Path, found: Owner | None) -> str:
+    whom = found or "another process"
+    return f"{folder}: this sweep is being run by {whom}; to end that: python -m lca_sweep stop {folder.name}"
+
+
+def _is_remote(owner: Owner | None) -> bool:
+    return owner is not None and owner.host != platform.node()
+
+
+@contextmanager
+def _opened(folder: Path, flags: int) -> Iterator[int]:
+    file = os.open(folder / LOCK, flags, 0o644)
+    try:
+        yield file
+    finally:
+        os.close(file)
+
+
+def _write(file: int, owner: Owner) -> None:
+    os.pwrite(file, json.dumps(dataclasses.asdict(owner)).encode().ljust(SIZE), 0)
+
+
+def _flock(file: int) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user may have no name
+        return str(os.getuid())

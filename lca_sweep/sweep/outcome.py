@@ -1,0 +1,77 @@
+"""What a sweep has come to: its best trials, in the terminal and for the tracker."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import shutil
+import sys
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from lca_sweep.config import Config
+from lca_sweep.core.network import ABOUT
+from lca_sweep.search.study import Row, Study
+from lca_sweep.sweep import layout
+from lca_sweep.sweep.storage import Storage, StorageError, fetched
+from lca_sweep.sweep.view import View, results
+from lca_sweep.tracking import BestTrial, ui_command
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Reads what the study and the storage hold, at any time."""
+
+    config: Config
+    study: Study
+    storage: Storage
+    view: View
+
+    def best(self, scratch: Path) -> BestTrial | None:
+        """The best trial; its files are in the storage's folder, or copied into `scratch`."""
+        for row in self.study.best():
+            metrics = self._metrics(row)
+            try:
+                artifacts = fetched(self.storage, layout.trial(row.number), scratch) if metrics else None
+            except StorageError as error:
+                self.view.say(str(error))
+                artifacts = None
+            return BestTrial(row.number, row.value or 0.0, metrics, row.params, artifacts)
+        return None
+
+    def tell(self, headline: str, page: str) -> None:
+        """Counts, the best trials, what failed, and the way to the MLflow UI."""
+        counts, say = self.study.counts(), self.view.say
+        states = ", ".join(
+            f"{counts[state]} {state}" for state in ("complete", "pruned", "failed", "running") if counts[state]
+        )
+        say(f"{headline}: {states or 'no trial'}")
+        best = self.study.best(5)
+        for line in results(best, {row.number: self._metrics(row) for row in best}):
+            say(line)
+        for row in self.study.rows():
+            if row.state == "failed":
+                say(f"trial {row.number} failed: {row.reason}")
+        for line in self._ui(page):
+            say(line)
+
+    def _metrics(self, row: Row) -> Mapping[str, float]:
+        """Last metrics of a complete trial, from what its worker wrote; none where that cannot be read."""
+        about = None
+        with suppress(StorageError):
+            about = self.storage.read(f"{layout.trial(row.number)}/{ABOUT}")
+        metrics: Mapping[str, float] = json.loads(about)["metrics"] if about else {}
+        return metrics
+
+    def _ui(self, page: str) -> list[str]:
+        """How to look at the runs; with the path of our own mlflow where the shell would not find it."""
+        command, own = ui_command(self.config.tracking.uri), Path(sys.executable).with_name("mlflow")
+        if not command.startswith("mlflow "):
+            return [f"MLflow: {page}"]
+        if shutil.which("mlflow") != str(own) and own.exists():
+            near = os.path.relpath(own)
+            command = shlex.quote(str(own) if near.startswith("..") else near) + command.removeprefix("mlflow")
+        return ["MLflow UI, the runs of this and other sweeps:", f"  {command}", f"  {page}"]

@@ -1,0 +1,30 @@
+"""Ending a running sweep from another shell, or from another machine that shares its folder."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from lca_sweep.core.knobs import nearest
+from lca_sweep.sweep.errors import SweepError
+from lca_sweep.sweep.folder import IDENTITY, is_known
+from lca_sweep.sweep.lock import LOOK, STOP, runner
+from lca_sweep.sweep.view import wide_console
+
+
+def stop(place: Path, name: str) -> int:
+    """Ask the sweep to end in order, and wait until it has; exit status 0. SweepError if nobody runs it."""
+    folder = place.absolute() / name
+    if not is_known(folder):
+        known = sorted(path.parent.name for path in place.glob(f"*/{IDENTITY}"))
+        raise SweepError(f"stop {name}: no sweep of that name in {place}{nearest(name, known)}")
+    owner = runner(folder)
+    if owner is None:
+        raise SweepError(f"stop {name}: nobody runs it")
+    (folder / STOP).touch()
+    console = wide_console()
+    console.print(f"asked {owner} to stop {name}; it finishes its epoch first", soft_wrap=True)
+    while (now := runner(folder)) is not None and now.id == owner.id:
+        time.sleep(LOOK)
+    console.print(f"{name} is stopped; the command that began it goes on from there", soft_wrap=True)
+    return 0

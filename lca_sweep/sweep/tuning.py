@@ -1,0 +1,76 @@
+"""Ray Tune as the runner of packs: no search, no early stopping and no checkpoints of its own."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from lca_sweep.config import Config
+from lca_sweep.core.data import Splits
+from lca_sweep.sweep.cluster import Resources
+from lca_sweep.sweep.cost import make_pruner
+from lca_sweep.sweep.folder import Folder
+from lca_sweep.sweep.ledger import Ledger
+from lca_sweep.sweep.storage import Storage
+
+if TYPE_CHECKING:
+    from ray.tune.experiment import Trial
+
+
+def tune_packs(
+    config: Config, data: Splits, folder: Folder, storage: Storage, ledger: Ledger, resources: Resources
+) -> None:
+    """Let Ray Tune run the ledger's packs until there are none left, or until it is to stop.
+
+    Raises whatever went wrong in the ledger, once the workers have stopped.
+    """
+    from ray import tune  # after `connected` has set its environment
+
+    from lca_sweep.sweep.searcher import PackCallback, PackSearcher, SweepStopper
+    from lca_sweep.sweep.trainable import PackPlan, PackTrainable
+
+    plan = PackPlan(
+        storage=storage,
+        uid=folder.uid,
+        pruner=make_pruner(config.pruner),
+        padding=config.pack.padding,
+        checkpoint_every=config.pack.checkpoint_every,
+        threads=config.cluster.cpus_per_pack,
+        device=resources.device,
+    )
+    stopper = SweepStopper(ledger)
+    trainable = tune.with_resources(
+        tune.with_parameters(PackTrainable, data=data, plan=plan), {"cpu": resources.cpus, "gpu": resources.gpus}
+    )
+    tuner = tune.Tuner(
+        trainable,
+        tune_config=tune.TuneConfig(
+            search_alg=PackSearcher(ledger),
+            num_samples=-1,  # until the searcher has no more
+            max_concurrent_trials=resources.packs,
+            reuse_actors=True,
+            trial_name_creator=_name,
+            trial_dirname_creator=_name,
+        ),
+        run_config=tune.RunConfig(
+            name=f"ray-{time.strftime('%Y%m%d-%H%M%S')}",
+            storage_path=str(folder.path / "logs"),
+            callbacks=[PackCallback(ledger, stopper)],
+            stop=stopper,
+            checkpoint_config=tune.CheckpointConfig(
+                checkpoint_frequency=0, checkpoint_at_end=False
+            ),  # packs keep their own
+            # the ledger issues a pack that broke again: Tune loses one whose process dies in an awkward moment
+            failure_config=tune.FailureConfig(max_failures=0),
+            verbose=0,
+        ),
+    )
+    ledger.stopping.start_clock()
+    tuner.fit()
+    if ledger.stopping.error:
+        raise ledger.stopping.error
+
+
+def _name(trial: Trial) -> str:
+    """A pack that broke is another Tune trial."""
+    return f"pack-{trial.config['pack']:04d}-{trial.trial_id}"
