@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -19,7 +20,7 @@ from test_ledger import Died, Life, NoView
 from lca_sweep.config import Config, Pack, Search, Sweep
 from lca_sweep.core.knobs import Trainer
 from lca_sweep.core.train import OBJECTIVE
-from lca_sweep.search.generations import Ask, due
+from lca_sweep.search.generations import Ask, generation, rest
 from lca_sweep.search.space import Space
 from lca_sweep.search.study import Row, Study
 from lca_sweep.sweep.ledger import WAIT, Issue, Ledger
@@ -228,11 +229,40 @@ def row(number: int, pack: int | None, until: int | None = None, state: str = "c
 
 
 def test_generations_lie_at_multiples() -> None:
-    assert due([], 3, 2, 100) == Ask([0, 0, 0, 1, 1, 1], 6)
-    assert due([], 3, 2, 5) == Ask([0, 0, 0, 1, 1], 5)
+    assert generation([], 3, 2, 100) == Ask([0, 0, 0, 1, 1, 1], 6)
+    assert generation([], 3, 2, 5) == Ask([0, 0, 0, 1, 1], 5)
     cut = [row(n, n // 3, 5) for n in range(5)]
-    assert due(cut, 3, 2, 5) is None
-    assert due(cut, 3, 2, 100) == Ask([2], 6)
-    assert due([*cut, row(5, 2, 6)], 3, 2, 100) == Ask([3, 3, 3, 4, 4, 4], 12)
-    assert due([*cut[:4], row(4, 1, 5, "running")], 3, 2, 100) is None
-    assert due([*cut[:4], row(4, None, state="running")], 3, 2, 5) == Ask([1], 5)  # waits for a pack, not to be ended
+    assert generation(cut, 3, 2, 5) is None
+    assert generation(cut, 3, 2, 100) == Ask([2], 6)
+    assert generation([*cut, row(5, 2, 6)], 3, 2, 100) == Ask([3, 3, 3, 4, 4, 4], 12)
+    assert generation([*cut[:4], row(4, None, state="running")], 3, 2, 5) == Ask([2], 5)  # one waits for a pack
+
+
+@pytest.mark.parametrize("state", ["running", "failed"])
+def test_the_rest_of_a_generation_is_asked_for_unless_it_has_been_issued(state: str) -> None:
+    begun = [*(row(n, n // 3, 6) for n in range(6)), *(row(n, 2 + (n - 6) // 3, 12, "running") for n in range(6, 10))]
+    assert rest(begun[:6], 3, 100) is None
+    assert rest(begun[:7], 3, 100) == Ask([2, 2, 3, 3, 3], 12)
+    assert rest(begun, 3, 100) == Ask([3, 3], 12)
+    assert rest(begun, 3, 11) == Ask([3], 11)
+    assert rest(begun, 3, 10) is None
+    begun[7] = row(7, 2, 12, state)
+    assert (rest(begun, 3, 100) is None) == (state == "failed")
+
+
+@given(st.integers(1, 7), st.integers(0, 20))
+def test_packs_become_whole_without_generations_too(size: int, death: int) -> None:
+    """A driver dies while it asks for a pack; the next one asks for the rest of it."""
+    wanted = config()
+    wanted.search.deterministic, wanted.pack.size = False, size
+    storage = MortalStorage()
+    with suppress(Died):
+        ledger = ledger_of(storage, wanted)
+        storage.life = Life(death)
+        while isinstance(ledger.issue(), Issue):
+            pass
+    storage.life = Life()
+    ledger, packs = ledger_of(storage, wanted), list[int]()
+    while isinstance(issue := ledger.issue(), Issue):
+        packs.append(len(issue.trials))
+    assert packs == [min(size, TRIALS - begin) for begin in range(0, TRIALS, size)]

@@ -134,11 +134,9 @@ class Flaky(InMemoryStorage):
         return id
 
 
-def live(study: Study, storage: BaseStorage) -> None:
+def live(study: Study, others: BaseStorage) -> Study:
     """A bit of everything that a study is asked to do, and that others do in its storage."""
     study.ask([0, 0, 1])
-    others = InMemoryStorage()
-    others.__dict__ = storage.__dict__  # the same trials, without failures
     raw(others).enqueue_trial({"trainer.lr": 0.1})
     raw(others).ask()
     study.report(0, 1, 0.5)
@@ -149,6 +147,15 @@ def live(study: Study, storage: BaseStorage) -> None:
     study.report(1, 2, 0.75)
     study.finish(1, "pruned", 0.0)
     study.finish(2, "failed", 0.0, "loss is nan")
+    return study
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random"])
+def test_a_study_is_the_same_in_every_storage(tmp_path: Path, sampler: str) -> None:
+    memory = InMemoryStorage()
+    rows = live(opened(memory, sampler), memory).rows()
+    for open in (partial(journal, tmp_path), partial(database, f"sqlite:///{tmp_path / 'study.db'}")):
+        assert live(opened(open(), sampler), open()).rows() == opened(open()).rows() == rows
 
 
 @given(st.text("ab...", max_size=60))
@@ -156,9 +163,11 @@ def test_a_storage_that_fails_before_or_after_it_has_written(plan: str) -> None:
     expected, storage = InMemoryStorage(), Flaky()
     live(opened(expected, "tpe"), expected)
     study = opened(storage, "tpe")
+    others = InMemoryStorage()
+    others.__dict__ = storage.__dict__  # the same trials, without failures
     storage.plan = plan
     with patch.object(outage, "FIRST_PAUSE", 0):
-        live(study, storage)
+        live(study, others)
     storage.plan = ""
     assert study.rows() == opened(storage).rows() == opened(expected).rows()
 
@@ -274,7 +283,7 @@ def test_a_database_that_stays_locked_is_told_in_one_line(tmp_path: Path) -> Non
     url = f"sqlite:///{tmp_path / 'study.db'}"
     study = Study.open(Config(search=Search(patience=0)), "s", SPACE, database(url))
     study.ask([0])
-    thread = held(tmp_path / "study.db", 1.5)
+    thread = held(tmp_path / "study.db", 2.5)
     with pytest.raises(StudyLost) as caught:
         study.report(0, 1, 0.5)
     thread.join()

@@ -1,8 +1,8 @@
-"""Deterministic search: which trials to ask for, and when, so that no suggestion depends on which pack was faster.
+"""Which trials to ask for next: the rest of what a driver had begun to ask for, or a generation.
 
-Trials are asked for in generations of so many packs. All of a generation's are asked for at once, when no trial of an
-earlier one is open; so the sampler sees the same trials in the same states, whatever ran beside what. Generations end
-at multiples of their length, and with the sweep: one that is extended later goes on with a new generation.
+Deterministic search asks for trials in generations of so many packs. All of a generation's are asked for at once, when
+no trial of an earlier one is open; so the sampler sees the same trials in the same states, whatever ran beside what.
+Generations end at multiples of their length, and with the sweep: one that is extended later begins a new generation.
 """
 
 from __future__ import annotations
@@ -15,27 +15,33 @@ from lca_sweep.search.study import Row
 
 @dataclass(frozen=True)
 class Ask:
-    """The pack of each trial to ask for; in a generation, also how many trials packs will then have in all."""
+    """The pack of each trial to ask for, and how many trials packs will then have in all."""
 
     packs: list[int]
-    until: int | None = None
+    until: int
 
 
-def due(rows: Sequence[Row], size: int, packs: int, total: int) -> Ask | None:
-    """What to ask for now, for `packs` packs of `size` trials a generation, in a sweep of `total` trials.
+def rest(rows: Sequence[Row], size: int, total: int) -> Ask | None:
+    """What a driver that died in the middle had still to ask for, in packs of `size` and a sweep of `total` trials.
 
-    None while a generation is open, and where there are enough trials. A generation that was not asked for to its end,
-    because the driver died, is gone on with: none of its trials has been issued.
+    Nothing of it has been issued, so that its packs become what they would have been.
     """
     taken = [row for row in rows if row.pack is not None]
     begun = [row for row in taken if row.until is not None and row.until > len(taken)]
-    if begun:
-        begin, first, end = len(taken) - len(begun), begun[0].pack or 0, begun[0].until or 0
-    elif any(row.state == "running" for row in taken):
+    if not begun or any(row.values or row.state != "running" for row in begun):
         return None
-    else:
-        begin, first = len(taken), 1 + max((row.pack or 0 for row in taken), default=-1)
-        end = (begin // (size * packs) + 1) * size * packs
-    end = min(end, total)
-    wanted = [first + (number - begin) // size for number in range(len(taken), end)]
+    return _ask(begun[0].pack or 0, len(taken) - len(begun), len(taken), min(begun[0].until or 0, total), size)
+
+
+def generation(rows: Sequence[Row], size: int, packs: int, total: int) -> Ask | None:
+    """The next generation, of `packs` packs; None where there are enough trials. All trials so far have ended."""
+    taken = [row.pack for row in rows if row.pack is not None]
+    begin, length = len(taken), size * packs
+    end = (begin // length + 1) * length
+    return _ask(1 + max(taken, default=-1), begin, begin, min(end, total), size)
+
+
+def _ask(pack: int, begin: int, now: int, end: int, size: int) -> Ask | None:
+    """The trials from `now` to `end`, where the packs from `pack` on begin with trial `begin`."""
+    wanted = [pack + (number - begin) // size for number in range(now, end)]
     return Ask(wanted, end) if wanted else None

@@ -45,6 +45,8 @@ class Patience:
             try:
                 return act()
             except KeyError as error:
+                if "exist" not in str(error):  # Optuna: "Record does not exist."
+                    raise
                 raise StudyLost(f"{self.name}: somebody has deleted the study") from error
             except Exception as error:
                 if not is_outage(error):

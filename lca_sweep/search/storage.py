@@ -13,7 +13,7 @@ from optuna.storages.journal import JournalFileBackend
 
 from lca_sweep.config import KnobError, without_password
 from lca_sweep.core.errors import first_line
-from lca_sweep.search.outage import StudyLost
+from lca_sweep.search.outage import SILENCE, StudyLost
 
 JOURNAL = "study.journal"
 
@@ -102,7 +102,7 @@ def _connect_args(url: str) -> dict[str, Any]:
     if scheme in ("postgresql", "postgresql+psycopg", "postgresql+psycopg2"):
         return {name: value for name, value in POSTGRESQL.items() if f"{name}=" not in url}
     if scheme.startswith("sqlite") and "timeout=" not in url:
-        return {"timeout": 1}  # who waits longer says so; see outage.py
+        return {"timeout": SILENCE}  # then the user is told, and we try again
     return {}
 
 

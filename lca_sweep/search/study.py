@@ -52,13 +52,13 @@ class Study:
     Every method that writes raises StudyLost if the storage gives no answer for `search.patience` seconds.
     """
 
-    def __init__(self, study: optuna.Study, search: Search, space: Space, patience: Patience) -> None:
-        self._search, self._space = search, space
+    def __init__(self, name: str, search: Search, space: Space, table: Table) -> None:
+        self._name, self._search, self._space = name, search, space
         self._loose: set[int] = set()  # rows that wait for a pack
         self._training: set[int] = set()  # rows that run in one
         self._packs: dict[int, set[int]] = {}  # rows of each pack
-        self._table = Table(study, patience, self._note)
-        self._table.load()
+        self._table = table
+        self._table.load(self._note)
 
     @classmethod
     def open(
@@ -70,14 +70,15 @@ class Study:
         study = patience(
             lambda: optuna.create_study(storage=storage, study_name=name, direction="maximize", load_if_exists=True)
         )
-        return cls(study, config.search, space, patience)
+        # not through `study`: it keeps copies of a database's rows, as we do
+        return cls(name, config.search, space, Table(storage, study._study_id, patience))
 
     def claim(self, uid: str) -> None:
         """Note whose study this is, in a storage that many may share. Raises KnobError if it is another sweep's."""
         owner = self._table.claim(uid)
         if owner != uid:
             raise KnobError(
-                f"sweep.name={self._table.name}: search.storage holds a study of that name from another folder; "
+                f"sweep.name={self._name}: search.storage holds a study of that name from another folder; "
                 "give another name (sweep.name=...), or go on in the old folder (sweep.dir=...)"
             )
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial
@@ -18,17 +17,18 @@ class Table:
     and each changed one. Every method raises StudyLost if the storage gives no answer.
     """
 
-    def __init__(self, study: optuna.Study, patience: Patience, note: Callable[[int], None]) -> None:
-        self.name, self.mirror = study.study_name, Mirror()
-        self._storage, self._study = study._storage, study._study_id
-        self._patience, self._note = patience, note
+    def __init__(self, storage: BaseStorage, study: int, patience: Patience) -> None:
+        self.mirror = Mirror()
+        self._storage, self._study = storage, study
+        self._patience = patience
         self._ids: list[int] = []  # in the storage, by number
 
     def __len__(self) -> int:
         return len(self._ids)
 
-    def load(self) -> None:
+    def load(self, note: Callable[[int], None]) -> None:
         """Take over all that the storage has; to be called first, and once."""
+        self._note = note
         for trial in self._patience(lambda: self._storage.get_all_trials(self._study, deepcopy=False)):
             self._append(trial._trial_id, trial)
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 from lca_sweep.config import Config
 from lca_sweep.core.knobs import flat
 from lca_sweep.core.train import OBJECTIVE
-from lca_sweep.search.generations import Ask, due
+from lca_sweep.search.generations import Ask, generation, rest
 from lca_sweep.search.space import knobs
 from lca_sweep.search.study import Row, Study, group_by_pack
 from lca_sweep.sweep.stopping import Stopping
@@ -63,7 +63,7 @@ class Ledger:
         # what was begun is finished, also if fewer trials are asked for now
         begun = self.asked + sum(row.pack is None and row.state == "running" for row in rows)
         self.total = max(config.sweep.trials, begun)
-        self._issued_any = False
+        self._rest = rest(rows, config.pack.size, self.total)
         self._failures: dict[int, int] = {}  # of each pack, since its last news
         for row in study.best(1):
             self.stopping.see(row.number, row.value or 0.0)
@@ -82,7 +82,6 @@ class Ledger:
             self.next_pack = max(self.next_pack, ask.packs[-1] + 1)
             self.ready += [pack for pack in dict.fromkeys(ask.packs) if pack not in self.ready]
         if self.ready:
-            self._issued_any = True
             return self._issue(self.ready.pop(0))
         # a pack that runs may still be split
         return WAIT if self.work_left() or self.study.training() else None
@@ -146,12 +145,13 @@ class Ledger:
     def _due(self) -> Ask | None:
         """The trials to ask the study for now."""
         size, search = self.config.pack.size, self.config.search
-        if not search.deterministic:
-            wanted = 0 if self.ready else min(size, self.total - self.asked)
-            return Ask([self.next_pack] * wanted) if wanted else None
-        if self._issued_any and self.study.training():
-            return None  # as `due` would find out in all the rows
-        return due(self.study.rows(), size, search.generation, self.total)
+        if self._rest:
+            ask, self._rest = self._rest, None
+            return ask
+        if search.deterministic:
+            return None if self.study.training() else generation(self.study.rows(), size, search.generation, self.total)
+        wanted = 0 if self.ready else min(size, self.total - self.asked)
+        return Ask([self.next_pack] * wanted, self.asked + wanted) if wanted else None
 
     def _book_epoch(self, epoch: int, trial: Mapping[str, Any]) -> bool:
         self.tracker.log(trial["trial"], epoch, trial["metrics"])
