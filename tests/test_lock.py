@@ -25,7 +25,7 @@ import sys, time
 from pathlib import Path
 from lca_sweep.sweep.lock import locked
 with locked(Path(sys.argv[1]), print) as held:
-    held.on_stop(lambda reason: print(reason, flush=True))
+    held.on_stop(lambda lost: print(lost or "asked to stop", flush=True))
     print(held.owner.id, flush=True)
     sys.stdin.read()
 """
@@ -125,12 +125,12 @@ def test_silence_on_another_machine(tmp_path: Path) -> None:
 
 def test_taken_over(tmp_path: Path) -> None:
     """Whoever was silent for too long learns it, and leaves the other's lock alone."""
-    told: list[str] = []
+    told: list[Lost | None] = []
     with locked(tmp_path, print) as held:
         held.on_stop(told.append)
         write(tmp_path, THERE)
         wait_for(lambda: told)
-        assert "taken over by process 77 of ada" in told[0]
+        assert "taken over by process 77 of ada" in str(told[0])
         with pytest.raises(Lost):
             held.check()
         before = (tmp_path / LOCK).read_bytes()
@@ -152,16 +152,16 @@ def test_signs_of_life(tmp_path: Path) -> None:
 
 def test_a_request_to_stop(tmp_path: Path) -> None:
     (tmp_path / STOP).touch()  # to somebody before
-    told: list[str] = []
+    told: list[Lost | None] = []
     with locked(tmp_path, print) as held:
         held.on_stop(told.append)
         time.sleep(0.3)
         assert told == []
         (tmp_path / STOP).touch()
         wait_for(lambda: told)
-        late: list[str] = []
+        late: list[Lost | None] = []
         held.on_stop(late.append)
-        assert told == late == ["asked to stop"]
+        assert told == late == [None]
     assert not (tmp_path / STOP).exists()
 
 

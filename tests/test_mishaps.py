@@ -14,7 +14,7 @@ from sweep_helpers import children, parent, poll, reported, retrained, running, 
 
 from lca_sweep.core.data import load
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 EPOCHS = 12
 WORDS = (

@@ -29,7 +29,7 @@ from sweep_helpers import (
 
 from lca_sweep.core.data import load
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 EPOCHS = 60
 WORDS = (

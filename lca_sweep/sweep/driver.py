@@ -7,8 +7,10 @@ import json
 import os
 import tempfile
 import time
-from contextlib import ExitStack, suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from lca_sweep.config import Config, KnobError
@@ -21,6 +23,7 @@ from lca_sweep.sweep.cluster import Resources, connected
 from lca_sweep.sweep.errors import SweepError
 from lca_sweep.sweep.folder import Folder, folder_path, is_known, lasting, opened, plain_config
 from lca_sweep.sweep.ledger import Ledger
+from lca_sweep.sweep.lock import Lost
 from lca_sweep.sweep.outcome import Outcome
 from lca_sweep.sweep.provenance import provenance
 from lca_sweep.sweep.stopping import INTERRUPT, STUCK, Reason, Stopping
@@ -53,8 +56,8 @@ def run(config: Config, space: Space) -> int:
         resources = _start_ray(config, stack) if is_new else None
         tracker = open_tracker(config.tracking.uri, config.tracking.experiment, path / "outbox")
         folder = stack.enter_context(opened(config, path, view.say))
-        stack.callback(tracker.close)  # before the folder's lock goes, under which the outbox is
-        folder.lock.on_stop(lambda reason: stopping.ask(Reason(reason, INTERRUPT.status)))
+        stack.enter_context(_closing(tracker))  # before the folder's lock goes, under which the outbox is
+        folder.lock.on_stop(partial(_asked_to_stop, stopping, tracker))
         study = Study.open(config, folder.study, space, books or journal(folder.path), view.say)
         study.claim(folder.uid)
         driver = _Driver(config, data, name, folder, _storage(config, name, folder), study, tracker, view, stopping)
@@ -62,6 +65,27 @@ def run(config: Config, space: Space) -> int:
             resources = _start_ray(config, stack)
         stack.enter_context(stopping.signals())
         return driver.run(resources)
+
+
+@contextmanager
+def _closing(tracker: Tracker) -> Iterator[None]:
+    """Close the tracker at the end; what was wrong before counts for more than what it has to say."""
+    try:
+        yield
+    except BaseException:
+        with suppress(TrackingError):
+            tracker.close()
+        raise
+    tracker.close()
+
+
+def _asked_to_stop(stopping: Stopping, tracker: Tracker, lost: Lost | None) -> None:
+    """From the lock's thread: somebody asks for an end, or has taken the sweep over; then no store hears of us."""
+    if lost:
+        tracker.abandon()
+        stopping.fail(lost)
+    else:
+        stopping.ask(Reason("asked to stop", INTERRUPT.status))
 
 
 def _start_ray(config: Config, stack: ExitStack) -> Resources:
@@ -102,7 +126,11 @@ class _Driver:
         self.tracker.start_sweep(
             SweepRecord(self.name, self.folder.uid, plain, plain["sweep"]["space"], self.tags, self.folder.path)
         )
-        self.view.begin(self.study.rows())
+        rows = self.study.rows()
+        for row in rows:  # what the study has closed and the tracker not: a write that was not answered
+            if row.state not in ("running", "waiting"):
+                self.tracker.end_trial(row.number, row.state, row.reason)
+        self.view.begin(rows)
         try:
             if resources:
                 self._train(resources)
@@ -152,9 +180,6 @@ class _Driver:
 
     def _close(self, status: str, message: str = "") -> None:
         self.folder.lock.check()  # else these books are somebody else's now
-        for row in self.study.rows():
-            if row.state == "running":
-                self.tracker.end_trial(row.number, "interrupted", "")
         with tempfile.TemporaryDirectory(prefix="lca-") as scratch:
             best = self.outcome.best(Path(scratch))
             self.tracker.end_sweep(SweepEnd(status, self.study.counts(), best, message), say=self.view.say)

@@ -46,21 +46,21 @@ class Lost(SweepError):
 
 
 class Lock:
-    """A held lock. Those who listen are told, from a thread, when the sweep is to stop, and why."""
+    """A held lock. Those who listen are told, from a thread, when the sweep is to stop: Lost, or None if asked to."""
 
     def __init__(self, folder: Path, file: int, owner: Owner) -> None:
         self.folder, self.owner = folder, owner
         self._file, self._free = file, threading.Event()
-        self._listeners: list[Callable[[str], None]] = []
-        self._wanted = ""
+        self._listeners: list[Callable[[Lost | None], None]] = []
+        self._told: list[Lost | None] = []
         self._thread = threading.Thread(target=self._live, name="lock", daemon=True)
         self._thread.start()
 
-    def on_stop(self, listener: Callable[[str], None]) -> None:
-        """Tell `listener` why, as soon as this sweep is to stop."""
+    def on_stop(self, listener: Callable[[Lost | None], None]) -> None:
+        """Tell `listener` as soon as this sweep is to stop."""
         self._listeners.append(listener)
-        if self._wanted:
-            listener(self._wanted)
+        for told in self._told:
+            listener(told)
 
     def check(self) -> None:
         """Raise Lost if the sweep is no longer this process's."""
@@ -81,23 +81,22 @@ class Lock:
         beats, last = 0, time.monotonic()
         while not self._free.wait(LOOK):
             try:
-                if (self.folder / STOP).exists():
-                    self._tell("asked to stop")
+                if not self._told and (self.folder / STOP).exists():
+                    self._tell(None)
                 if time.monotonic() - last >= BEAT:
                     self.check()
                     beats, last = beats + 1, time.monotonic()
                     _write(self._file, dataclasses.replace(self.owner, beat=beats))
             except Lost as error:
-                self._tell(str(error))
+                self._tell(error)
                 return
             except OSError:
                 pass  # a full disk, or one that is away: those who write results there will tell
 
-    def _tell(self, reason: str) -> None:
-        if not self._wanted:
-            self._wanted = reason
-            for listener in self._listeners:
-                listener(reason)
+    def _tell(self, what: Lost | None) -> None:
+        self._told.append(what)
+        for listener in self._listeners:
+            listener(what)
 
 
 @contextmanager

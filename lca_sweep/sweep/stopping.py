@@ -52,8 +52,12 @@ class Stopping:
         try:
             yield
         except Exception as error:
-            self.error = self.error or error
-            self.ask(STUCK)
+            self.fail(error)
+
+    def fail(self, error: Exception) -> None:
+        """The sweep is to stop, with this error in the end; no book is written any more."""
+        self.error = self.error or error
+        self.ask(STUCK)
 
     def see(self, number: int, value: float) -> None:
         """A trial is complete: was it the goal?"""
