@@ -355,6 +355,22 @@ def test_a_pack_whose_process_dies_after_its_last_report_is_through() -> None:
     assert ledger.issue() is None and [row.state for row in ledger.study.rows()] == ["complete"] * 2
 
 
+def test_a_pack_that_ends_before_its_trials_do_is_issued_again() -> None:
+    ledger, ends = new_ledger(InMemoryStorage(), Written(), wanted=config(trials=2)), [(EPOCHS, "complete")] * 2
+    (pack,) = issued(ledger)
+    ledger.book(0, history([0, 1], ends)[:1])
+    ledger.pack_over(0)
+    assert issued(ledger) == [pack]
+    ledger.book(0, history([0, 1], ends))
+    ledger.pack_over(0)
+    assert ledger.issue() is None
+    ledger = new_ledger(InMemoryStorage(), Written(), wanted=config(trials=2))
+    issued(ledger)
+    ledger.stopping.ask(INTERRUPT)
+    ledger.pack_over(0)
+    assert not ledger.ready, "it stopped because it was to"
+
+
 # --- packs that do not fit into memory -----------------------------------------------------------------------------
 
 

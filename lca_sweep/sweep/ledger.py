@@ -122,6 +122,11 @@ class Ledger:
             self.ready.insert(0, pack)
             self.view.pack_broke(pack, reason)
 
+    def pack_over(self, pack: int) -> None:
+        """A pack has no more to report; should any of its trials still be open, nobody else would train it."""
+        if not self.stopping.due() and any(row.state == "running" for row in self.study.pack(pack)):
+            self.pack_broke(pack, "it ended before its trials did")
+
     def pack_failed(self, pack: int, reason: str) -> None:
         """A pack cannot be trained: its live trials have failed."""
         live = [row.number for row in self.study.pack(pack) if row.state == "running"]

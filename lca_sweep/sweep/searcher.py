@@ -103,6 +103,8 @@ class PackCallback(_Light, Callback):
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         self.training.discard(trial.trial_id)
+        with self.ledger.stopping.on_error():
+            self.ledger.pack_over(trial.config["pack"])
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         self.training.discard(trial.trial_id)
