@@ -7,7 +7,6 @@ import os
 import random
 import re
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -20,7 +19,7 @@ from pathlib import Path
 from typing import Protocol
 
 from chaos_plan import ENDING, Moment
-from sweep_helpers import Process, Run, descendants, poll, process, start
+from sweep_helpers import Process, Run, descendants, free_port, poll, process, start
 
 TICK = 0.02  # seconds
 LOOK = 1.0  # seconds between looks at all processes below a driver
@@ -142,15 +141,6 @@ def serving(folder: Path, real: bool) -> Iterator[Server]:
         yield server
     finally:
         server.close()
-
-
-def free_port() -> int:
-    """A port that nobody listens at, below those that the system gives to whoever asks for any."""
-    for port in random.sample(range(21000, 31000), 100):
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port
-    raise OSError("no free port between 21000 and 31000")
 
 
 # --- the driver ----------------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")  # also a folder's name
 
 
 S3_OPTIONS = {"endpoint_override", "region", "scheme", "tls_ca_file_path"}  # in a URL; the environment does for most
-PASSWORD = re.compile(r"(://[^:/@]*:)[^/]*(?=@)|([?&]password=)[^&]*")
+PASSWORD = re.compile(r"(://[^:/@]*:)\S*(?=@)|([?&]password=)[^&]*")
 
 
 def without_password(url: str) -> str:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import re
 import shutil
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -41,6 +43,15 @@ def poll(condition: Callable[[], Any], what: str, patience: float = PATIENCE) ->
         assert time.monotonic() < end, f"no {what} within {patience:.0f} s"
         time.sleep(0.01)
     return value
+
+
+def free_port() -> int:
+    """A port that nobody listens at, below those that the system gives to whoever asks for any."""
+    for port in random.sample(range(21000, 31000), 100):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise OSError("no free port between 21000 and 31000")
 
 
 # --- processes -----------------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from lca_sweep.config import Config, Pack, Pruner, Search, Sweep
+from lca_sweep.config import Config, Pack, Pruner, Search, Sweep, without_password
 from lca_sweep.core.knobs import Trainer, replace, walk
 from lca_sweep.sweep.errors import SweepError
 from lca_sweep.sweep.folder import FREE, IDENTITY, Folder, folder_path, plain_config
@@ -157,6 +157,13 @@ def test_a_folder_that_cannot_be_made_is_told_in_one_line(tmp_path: Path) -> Non
         pass
     assert str(caught.value).startswith(f"sweep.dir={tmp_path / 'file'}: cannot write {tmp_path / 'file'}")
     assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("word", ["hush", "hu/sh", "hu@sh", "hu:sh"])
+def test_no_part_of_a_password_is_shown(word: str) -> None:
+    assert without_password(f"postgresql://me:{word}@host:5432/db") == "postgresql://me:***@host:5432/db"
+    assert without_password("http://host:5000/a") == "http://host:5000/a"
+    assert without_password("sqlite:////folder/mlflow.db") == "sqlite:////folder/mlflow.db"
 
 
 @pytest.mark.parametrize("knob", ["tracking.uri", "search.storage"])

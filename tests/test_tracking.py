@@ -17,6 +17,7 @@ import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sweep_helpers import free_port
 from tracking_helpers import (
     CONFIG,
     FINISHED,
@@ -26,7 +27,6 @@ from tracking_helpers import (
     MemoryStore,
     children,
     client,
-    closed_port,
     counts,
     expected,
     fetch,
@@ -456,7 +456,7 @@ def test_refusals_are_one_line(uri: str, says: str, tmp_path: Path, monkeypatch:
     (tmp_path / "afile").write_text("some words that are no database, and enough of them to be sure of it " * 20)
     (tmp_path / "adir").mkdir()
     before = sorted(tmp_path.rglob("*"))
-    uri = uri.format(port=closed_port())
+    uri = uri.format(port=free_port())
     with pytest.raises(TrackingError, match=says) as caught:
         open_tracker(uri, "lca", tmp_path / "outbox")
     line = str(caught.value)
@@ -597,3 +597,10 @@ def test_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Any) -> 
 def statuses(uri: str) -> Mapping[str, str]:
     with contextlib.closing(sqlite3.connect(uri.removeprefix("sqlite:///"))) as connection:
         return dict(connection.execute("SELECT run_uuid, status FROM runs").fetchall())
+
+
+@pytest.mark.parametrize("uri", ["http://me:secret@127.0.0.1:1", "http://secret@host", "https://me:secret@host/mlflow"])
+def test_no_password_in_a_servers_address(uri: str, tmp_path: Path) -> None:
+    with pytest.raises(TrackingError) as caught:
+        open_tracker(uri, "lca_sweep", tmp_path)
+    assert "MLFLOW_TRACKING_PASSWORD" in str(caught.value) and "me:secret" not in str(caught.value)

@@ -35,9 +35,12 @@ from lca_sweep.tracking import Tracker, TrackingError, open_tracker
 from lca_sweep.tracking.entries import Epoch, line_of
 from lca_sweep.tracking.outbox import Outbox
 
-pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning"),
+]
 
-AT_ONCE = 1.0  # seconds for hundreds of calls, on a machine that others use too
+AT_ONCE = 10.0  # seconds for hundreds of calls that do not wait; one request would take 30 s to be given up
 
 
 @pytest.fixture
@@ -141,14 +144,14 @@ def test_a_sweep_ends_while_its_server_hangs(running: Server, tmp_path: Path) ->
     began = time.monotonic()
     with pytest.raises(TrackingError) as caught:
         tracker.end_sweep(FINISHED, patience=4.0, say=says.append)
-    assert time.monotonic() - began < 6
+    assert time.monotonic() - began < 20
     (said,) = says
     assert said.startswith(f"waiting for MLflow at {running.url}: no answer for ")
     assert "10 epochs and 1 change of state of trials are not recorded yet and kept in " in str(caught.value)
     assert str(caught.value).endswith(f"{tmp_path}/outbox: the same command again records them")
     began = time.monotonic()
     tracker.close()
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 20
     running.signal(signal.SIGCONT)
     again = begun(running.url, tmp_path)
     again.end_sweep(FINISHED)

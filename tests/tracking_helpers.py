@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -19,6 +18,8 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
+
+from sweep_helpers import free_port
 
 from lca_sweep.tracking import SweepEnd, SweepRecord, TrialRecord
 from lca_sweep.tracking.database import prepare
@@ -129,12 +130,6 @@ def wait_for(
         time.sleep(0.05)
 
 
-def closed_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def fetch(url: str) -> bytes:
     with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=10) as answer:
         return bytes(answer.read())
@@ -146,7 +141,7 @@ class Server:
     """A plain `mlflow server`, which is what `mlflow ui` starts, in a folder; it can go away and come back."""
 
     folder: Path
-    port: int = field(default_factory=closed_port)
+    port: int = field(default_factory=free_port)
     process: subprocess.Popen[bytes] | None = None
 
     @property

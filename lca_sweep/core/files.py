@@ -18,7 +18,7 @@ def write_atomically(path: Path, content: bytes) -> None:
         os.replace(beside, path)
     finally:
         beside.unlink(missing_ok=True)
-    _flush_folder(path.parent)
+    flush_folder(path.parent)
 
 
 def make_folder(path: Path) -> None:
@@ -26,10 +26,11 @@ def make_folder(path: Path) -> None:
     if not path.is_dir():
         make_folder(path.parent)
         path.mkdir(exist_ok=True)
-        _flush_folder(path.parent)
+        flush_folder(path.parent)
 
 
-def _flush_folder(path: Path) -> None:
+def flush_folder(path: Path) -> None:
+    """Have the disk keep the names in a folder, where its file system can."""
     folder = os.open(path, os.O_RDONLY)
     try:
         os.fsync(folder)

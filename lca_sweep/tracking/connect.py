@@ -27,6 +27,11 @@ def connect(uri: str, experiment: str) -> Store:
             f"tracking.uri={uri}: MLflow keeps runs in plain folders no more; "
             "must be like sqlite:///mlflow.db, http://HOST:PORT or postgresql://..."
         )
+    if sort == "http" and "@" in uri.partition("://")[2].partition("/")[0]:
+        raise TrackingError(
+            f"tracking.uri={without_password(uri)}: no user or password in it; "
+            "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+        )
     path = sqlite_path(uri) if sort == "sqlite" else None
     try:
         if path:

@@ -46,6 +46,7 @@ class MlflowTracker:
         self._parent = ""  # its run id
         self._states: dict[int, str] = {}  # of all trials that started, as last told
         self._told = False  # that something is not recorded
+        self._abandoned = False
         self._outbox: Outbox  # these three from `start_sweep` on
         self._runs: Runs
         self._writer: Writer
@@ -103,11 +104,11 @@ class MlflowTracker:
     def end_sweep(self, end: SweepEnd, patience: float = PATIENCE, say: Callable[[str], None] | None = None) -> None:
         """See Tracker."""
         status = known(end.status, SWEEP_STATUS)
+        if self._abandoned:
+            return
         say = say or (lambda line: None)
-        for number in [number for number, state in self._states.items() if state == "running"]:
-            self.end_trial(number, "interrupted")
-        self.settle()
-        for line in self._outbox.damaged:
+        full = self._interrupt()
+        for line in list(self._outbox.damaged):
             say(line)
         with self._saying(say):
             if not self._writer.wait(patience):
@@ -116,13 +117,24 @@ class MlflowTracker:
                 patiently(partial(self._end_sweep, end, status, milliseconds()), patience, self._delays)
         self._outbox.close()
         self._confess()
+        if full:
+            raise full
+
+    def abandon(self) -> None:
+        """See Tracker."""
+        self._abandoned = True
+        if self._sweep:
+            self._writer.abandon()
 
     def close(self, patience: float = LAST_WORDS) -> None:
         """See Tracker."""
         if self._sweep is None:
             return
+        if self._abandoned:
+            self._outbox.let_go()
+            return
         if not self._told:
-            self._writer.wait(patience)
+            self._writer.wait(patience, limit=patience)
         self._writer.stop()
         self._outbox.close()
         self._confess()
@@ -145,7 +157,18 @@ class MlflowTracker:
 
     def _tell(self, entry: Entry) -> None:
         assert self._sweep is not None, "start_sweep comes first"
-        self._writer.tell(entry)
+        if not self._abandoned:
+            self._writer.tell(entry)
+
+    def _interrupt(self) -> TrackingError | None:
+        """Trials that have not ended are interrupted; the error where the disk does not take that."""
+        try:
+            for number in [number for number, state in self._states.items() if state == "running"]:
+                self.end_trial(number, "interrupted")
+            self.settle()
+        except TrackingError as error:
+            return error
+        return None
 
     def _start_sweep(self, sweep: SweepRecord) -> str:
         tags = {
@@ -229,7 +252,9 @@ class MlflowTracker:
             parts.append(f"{refused} were not recorded: {first_line(refusal)}")
         if parts and not self._told:
             self._told = True
-            raise TrackingError(f"{self._where}: {'; '.join(parts)}") from error or refusal
+            trouble = TrackingError(f"{self._where}: {'; '.join(parts)}")
+            trouble.status = 3 if left else trouble.status
+            raise trouble from error or refusal
 
     @property
     def _where(self) -> str:

@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from io import FileIO
 from pathlib import Path
 
+from lca_sweep.core.files import flush_folder, make_folder
 from lca_sweep.tracking.entries import Entry, entry_of
 from lca_sweep.tracking.records import TrackingError
 
@@ -61,7 +62,7 @@ class Outbox:
                 if file is not self._file:
                     file.close()
             if not self._named:
-                _sync_folder(self.folder)
+                flush_folder(self.folder)
                 self._named = True
 
     def seal(self) -> None:
@@ -70,7 +71,10 @@ class Outbox:
             self._seal()
 
     def take(self) -> tuple[int, list[Entry]] | None:
-        """Number and entries of the oldest sealed segment that was not taken yet; None where there is none."""
+        """Number and entries of the oldest sealed segment that was not taken yet; None where there is none.
+
+        A file that is gone has none, and is named in `damaged`.
+        """
         with self._lock:
             if not self._untaken:
                 return None
@@ -98,17 +102,20 @@ class Outbox:
 
     def close(self) -> None:
         """Let go of the files; the folder stays only if there is something in it. One may append again."""
+        self.let_go()
+        with self._lock, suppress(OSError):
+            self.folder.rmdir()
+
+    def let_go(self) -> None:
+        """Close the files, and leave the folder as it is."""
         with self._lock, suppress(OSError):
             self._seal()
             for file in self._unsynced.values():
                 file.close()
             self._unsynced.clear()
-            self.folder.rmdir()
 
     def _begin(self) -> None:
-        if not self.folder.is_dir():
-            self.folder.mkdir(parents=True, exist_ok=True)
-            _sync_folder(self.folder.parent)
+        make_folder(self.folder)
         self._file = open(self._path(self._last + 1), "xb", buffering=0)  # noqa: SIM115 (until it is sealed)
         self._last, self._size, self._named = self._last + 1, 0, False
 
@@ -134,8 +141,14 @@ class Outbox:
 
     def _read(self, number: int) -> list[Entry]:
         path = self._path(number)
-        with self._for_user():
-            *lines, _ = path.read_bytes().split(b"\n")  # whoever wrote half a line was never answered
+        try:
+            with self._for_user():
+                *lines, _ = path.read_bytes().split(b"\n")  # whoever wrote half a line was never answered
+        except TrackingError as error:
+            if not isinstance(error.__cause__, FileNotFoundError):
+                raise
+            self.damaged[f"{path}: is gone; what MLflow was to get from it is lost"] = None
+            return []
         entries: list[Entry] = []
         for place, line in enumerate(lines, 1):
             try:
@@ -166,12 +179,3 @@ def _uid_of(line: bytes) -> str:
         return str(json.loads(line)["sweep"])
     except (LookupError, TypeError) as error:
         raise ValueError("no first line of a segment") from error
-
-
-def _sync_folder(folder: Path) -> None:
-    """Have the disk keep the names in a folder."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

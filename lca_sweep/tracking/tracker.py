@@ -80,8 +80,12 @@ class Tracker(Protocol):
         """
         ...
 
+    def abandon(self) -> None:
+        """The sweep is another process's now: write and remove nothing any more. From any thread."""
+        ...
+
     def close(self, patience: float = LAST_WORDS) -> None:
-        """Let go, after a last wait as in `flush` unless `end_sweep` has waited; safe twice.
+        """Let go, after a last wait of at most `patience` seconds unless `end_sweep` has waited; safe twice.
 
         TrackingError where something is not recorded and `end_sweep` has not said so.
         """
@@ -117,6 +121,9 @@ class NullTracker:
     def end_sweep(self, end: SweepEnd, patience: float = PATIENCE, say: Callable[[str], None] | None = None) -> None:
         """Nothing, for a status that there is."""
         known(end.status, SWEEP_STATUS)
+
+    def abandon(self) -> None:
+        """Nothing."""
 
     def close(self, patience: float = LAST_WORDS) -> None:
         """Nothing."""

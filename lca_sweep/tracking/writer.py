@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import deque
@@ -12,6 +13,7 @@ from typing import Protocol, TypeVar
 from lca_sweep.core.errors import first_line
 from lca_sweep.tracking.entries import Amount, End, Entry, Epoch, Start, amount_of, batch_of, epochs_text, line_of
 from lca_sweep.tracking.outbox import Outbox
+from lca_sweep.tracking.records import TrackingError
 
 T = TypeVar("T")
 
@@ -83,17 +85,24 @@ class Writer:
             if idle:
                 self._wake.notify_all()
 
-    def wait(self, patience: float) -> bool:
-        """Wait until all is recorded or refused; False after so many seconds in which nothing was."""
+    def wait(self, patience: float, limit: float = math.inf) -> bool:
+        """Wait until all is recorded or refused; False after so many seconds without progress, or `limit` in all."""
+        until = time.monotonic() + limit
         with self._wake:
             self._waiting += 1
             self._wake.notify_all()
             try:
-                while self._left and self._progress(patience):
+                while self._left and self._progress(min(patience, until - time.monotonic())):
                     pass
                 return not self._left
             finally:
                 self._waiting -= 1
+
+    def abandon(self) -> None:
+        """Write and remove nothing any more: all of it is another process's now."""
+        with self._wake:
+            self._closing = True
+            self._wake.notify_all()
 
     def stop(self) -> None:
         """End the thread after the call it is in; one that hangs is left to itself, and its entries in the outbox."""
@@ -135,7 +144,7 @@ class Writer:
 
     def _progress(self, patience: float) -> bool:
         before = self._left
-        return self._wake.wait_for(lambda: self._left != before, patience)
+        return patience > 0 and self._wake.wait_for(lambda: self._left != before, patience)
 
     def _work(self) -> None:
         pause, failures = self._rest[0], 0
@@ -159,8 +168,12 @@ class Writer:
             return not self._closing
 
     def _round(self) -> None:
-        """Write all that is pending, and keep what cannot be."""
-        self._take()
+        """Write all that is pending, and keep what cannot be; an outbox that cannot be read holds up nobody."""
+        unread: TrackingError | None = None
+        try:
+            self._take()
+        except TrackingError as error:
+            unread = error
         for number in list(self._pending):
             entries = self._pending.pop(number)
             try:
@@ -170,6 +183,8 @@ class Writer:
             finally:
                 if entries:
                     self._pending[number] = entries  # at the end: next time the others come first
+        if unread:
+            raise unread
 
     def _take(self) -> None:
         """Hold what the outbox has, by trial."""
@@ -237,6 +252,7 @@ class Writer:
     def _failed(self, error: Exception) -> None:
         with self._wake:
             self._error = error
+            self._asking = self._asking or time.monotonic()
 
 
 def patiently(attempt: Callable[[], T], patience: float, delays: Sequence[float] = DELAYS) -> T:
