@@ -35,6 +35,7 @@ from tracking_helpers import (
     same,
     sweep,
     trial,
+    wait_for,
 )
 
 from lca_sweep.tracking import SweepEnd, TrackingError
@@ -688,8 +689,8 @@ def test_files_go_in_the_order_of_the_telling(tmp_path: Path) -> None:
     tracker.start_trials([trial(1, pack=1)])
     assert not tracker.flush(0.2)
     tracker.end_trial(1, "complete")
-    assert not tracker.flush(0.2)
-    assert store.trials()[1].status == "FINISHED" and len(list((tmp_path / "outbox").iterdir())) == 2
+    wait_for(lambda: store.trials()[1].status == "FINISHED")
+    assert len(list((tmp_path / "outbox").iterdir())) == 2
     die(tracker)
     store.picky = False
     again = on(store, tmp_path / "outbox")
