@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -169,8 +170,8 @@ def test_a_sweep_is_the_same_whoever_is_faster_and_whoever_dies(
 
 @settings(max_examples=20)
 @given(st.integers(5, TRIALS - 1), st.lists(st.integers(0, 90), max_size=2), st.data())
-def test_a_sweep_that_is_extended_in_the_middle(first: int, deaths: list[int], data: st.DataObject) -> None:
-    """It goes on as if it had been extended after its end."""
+def test_a_sweep_that_is_extended_after_its_end(first: int, deaths: list[int], data: st.DataObject) -> None:
+    """However often the driver died before its end."""
     storage = MortalStorage()
     for total, death in [*((first, death) for death in deaths), (first, None), (TRIALS, None)]:
         storage.life = Life(death)
@@ -266,3 +267,14 @@ def test_packs_become_whole_without_generations_too(size: int, death: int) -> No
     while isinstance(issue := ledger.issue(), Issue):
         packs.append(len(issue.trials))
     assert packs == [min(size, TRIALS - begin) for begin in range(0, TRIALS, size)]
+
+
+@given(st.integers(1, 4), st.integers(1, 3), st.lists(st.tuples(st.integers(1, 24), st.integers(0, 5)), max_size=4))
+def test_no_pack_is_larger_than_asked_for(size: int, packs: int, starts: list[tuple[int, int]]) -> None:
+    """Drivers that die while they ask, between changes of sweep.trials."""
+    rows: list[Row] = []
+    for total, written in [*starts, (24, 99)]:
+        ask = rest(rows, size, total) or generation(rows, size, packs, total)
+        for pack in ask.packs[:written] if ask else []:
+            rows.append(Row(len(rows), "running", {}, {}, None, pack, "", (), ask.until if ask else None))
+    assert max(Counter(row.pack for row in rows).values(), default=0) <= size

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
+import signal
 import sqlite3
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,7 +29,7 @@ from test_study import SPACE, opened, raw
 
 from lca_sweep.config import Config, Search, Sweep
 from lca_sweep.search import outage
-from lca_sweep.search.outage import Patience, StudyLost
+from lca_sweep.search.outage import Patience, StudyLost, is_outage
 from lca_sweep.search.storage import JOURNAL, database, journal, shown
 from lca_sweep.search.study import Study
 
@@ -245,54 +247,118 @@ def test_a_study_that_somebody_deletes(tmp_path: Path) -> None:
 # --- SQLite --------------------------------------------------------------------------------------------------------
 
 
-def held(file: Path, seconds: float) -> threading.Thread:
-    """A thread that keeps everybody else out of a database."""
+@contextlib.contextmanager
+def locked_until(file: Path, over: threading.Event, patience: float = 120) -> Iterator[None]:
+    """Another thread keeps everybody out of a database until then."""
     taken = threading.Event()
 
     def hold() -> None:
-        with sqlite3.connect(file) as database:
+        with contextlib.closing(sqlite3.connect(file)) as database:
             database.execute("BEGIN EXCLUSIVE")
             taken.set()
-            time.sleep(seconds)
-        database.close()
+            over.wait(patience)
 
     thread = threading.Thread(target=hold)
     thread.start()
     taken.wait()
-    return thread
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
 
 
-def test_a_locked_database_is_waited_for(tmp_path: Path) -> None:
-    said = list[str]()
-    storage = database(f"sqlite:///{tmp_path / 'study.db'}")
-    study = Study.open(Config(search=Search(sampler="random")), "s", SPACE, storage, said.append)
+def test_a_locked_database_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lca_sweep.search.outage.SILENCE", 0.3)
+    said, file = list[str](), tmp_path / "study.db"
+    storage = database(f"sqlite:///{file}?timeout=0.1")
+    over = threading.Event()
+
+    def say(line: str) -> None:
+        said.append(line)
+        over.set()
+
+    study = Study.open(Config(search=Search(sampler="random")), "s", SPACE, storage, say)
     study.ask([0])
-    thread = held(tmp_path / "study.db", 2.5)
-    study.report(0, 1, 0.5)
-    thread.join()
+    with locked_until(file, over):
+        study.report(0, 1, 0.5)
     assert said == [f"waiting for {shown(storage)}: (sqlite3.OperationalError) database is locked"]
     for act in (lambda: study.ask([1]), lambda: study.finish(0, "complete", 0.5)):
-        thread = held(tmp_path / "study.db", 0.7)
-        act()
-        thread.join()
-    assert opened(storage).rows() == study.rows()
+        over = threading.Event()
+        with locked_until(file, over):
+            act()
+    assert len(said) == 3 and opened(storage).rows() == study.rows()
     assert [row.state for row in study.rows()] == ["complete", "running"]
 
 
 def test_a_database_that_stays_locked_is_told_in_one_line(tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path / 'study.db'}"
+    url = f"sqlite:///{tmp_path / 'study.db'}?timeout=0.1"
     study = Study.open(Config(search=Search(patience=0)), "s", SPACE, database(url))
     study.ask([0])
-    thread = held(tmp_path / "study.db", 2.5)
-    with pytest.raises(StudyLost) as caught:
+    with locked_until(tmp_path / "study.db", threading.Event()), pytest.raises(StudyLost) as caught:
         study.report(0, 1, 0.5)
-    thread.join()
     assert str(caught.value) == (
         f"search.storage={url}: no answer for 0 s: (sqlite3.OperationalError) database is locked; "
         "the same command again goes on"
     )
     study.report(0, 1, 0.5)
     assert study.rows()[0].values == {1: 0.5}
+
+
+def test_an_interrupt_ends_the_waiting(tmp_path: Path) -> None:
+    """Ctrl-C twice, while a storage is away, as a signal's handler raises it."""
+    url = f"sqlite:///{tmp_path / 'study.db'}?timeout=0.1"
+    study = Study.open(Config(search=Search(patience=600)), "s", SPACE, database(url))
+    study.ask([0])
+    timer = threading.Timer(0.5, signal.raise_signal, (signal.SIGINT,))
+    timer.start()
+    began = time.monotonic()
+    with locked_until(tmp_path / "study.db", threading.Event()), pytest.raises(KeyboardInterrupt):
+        study.report(0, 1, 0.5)
+    assert time.monotonic() - began < 60
+
+
+class Late(InMemoryStorage):
+    """The first new row gets no answer, and is not there, until somebody else's is."""
+
+    late: FrozenTrial | None = None
+    armed = False
+
+    def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
+        if self.armed:
+            self.armed, self.late = False, template_trial
+            raise OSError("no answer")
+        made = super().create_new_trial(study_id, template_trial)
+        if self.late:
+            super().create_new_trial(study_id, self.late)
+            self.late = None
+        return made
+
+
+@pytest.mark.parametrize("reopened", [False, True])
+def test_a_row_whose_first_write_comes_late_is_not_trained_twice(reopened: bool) -> None:
+    storage = Late()
+    study = opened(storage)
+    storage.armed = True
+    (row,) = study.ask([0])
+    if reopened:
+        study = opened(storage)
+    else:
+        study.ask([1])
+    rows = study.rows()
+    assert rows[0] == row and rows[0].state == "running"
+    assert (rows[1].state, rows[1].reason) == ("failed", "written twice by a storage that had not answered")
+    assert study.training() == (1 if reopened else 2)
+    assert [trial.state.name for trial in raw(storage).get_trials()][:2] == ["RUNNING", "FAIL"]
+
+
+def test_a_bug_is_no_outage() -> None:
+    from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, OperationalError
+
+    gone = DBAPIError("select", {}, ValueError("gone"), connection_invalidated=True)
+    assert is_outage(OperationalError("select", {}, ValueError("locked"))) and is_outage(gone) and is_outage(OSError())
+    assert not is_outage(IntegrityError("insert", {}, ValueError("twice"))) and not is_outage(ArgumentError("no url"))
+    assert not is_outage(DBAPIError("select", {}, ValueError("odd"))) and not is_outage(ValueError())
 
 
 def test_passwords_are_not_told() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
@@ -212,3 +213,20 @@ def test_a_lock_that_was_left_does_not_stop_the_next(tmp_path: Path) -> None:
     (tmp_path / f"{JOURNAL}.lock").symlink_to(tmp_path / JOURNAL)
     opened(journal(tmp_path)).finish(1, "failed", 0.0, "x")
     assert not (tmp_path / f"{JOURNAL}.lock").is_symlink()
+
+
+@pytest.mark.parametrize(
+    "params", [{"model.depth": 99}, {"trainer.lr": "x"}, {"trainer.lr": 1e9}, {"prior.weight": 0.1}]
+)
+def test_a_row_put_in_by_hand_that_does_not_fit(params: dict[str, Any]) -> None:
+    """It has failed, and the next one is taken."""
+    storage = InMemoryStorage()
+    study = opened(storage)
+    raw(storage).enqueue_trial(params)
+    raw(storage).enqueue_trial({"trainer.lr": 0.123})
+    (row,) = study.ask([0])
+    assert (row.number, row.params["trainer.lr"]) == (1, 0.123)
+    (name, value) = next(iter(params.items()))
+    assert study.rows()[0].state == "failed"
+    assert study.rows()[0].reason == f"put in by hand with {name}={value}, which is not in sweep.space"
+    assert opened(storage).rows() == study.rows()

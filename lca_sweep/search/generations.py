@@ -2,7 +2,8 @@
 
 Deterministic search asks for trials in generations of so many packs. All of a generation's are asked for at once, when
 no trial of an earlier one is open; so the sampler sees the same trials in the same states, whatever ran beside what.
-Generations end at multiples of their length, and with the sweep: one that is extended later begins a new generation.
+Generations end at multiples of their length, and with the sweep: one that is extended after its end begins a new one.
+(A sweep that is stopped in the middle and then asked for more trials has other generations than one that was not.)
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ def rest(rows: Sequence[Row], size: int, total: int) -> Ask | None:
     begun = [row for row in taken if row.until is not None and row.until > len(taken)]
     if not begun or any(row.values or row.state != "running" for row in begun):
         return None
-    return _ask(begun[0].pack or 0, len(taken) - len(begun), len(taken), min(begun[0].until or 0, total), size)
+    begin = taken.index(begun[0])  # all that follow are of the same ask, also where a smaller sweep cut it short
+    return _ask(begun[0].pack or 0, begin, len(taken), min(begun[0].until or 0, total), size)
 
 
 def generation(rows: Sequence[Row], size: int, packs: int, total: int) -> Ask | None:

@@ -14,6 +14,7 @@ from lca_sweep.core.errors import UserError, first_line
 T = TypeVar("T")
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 5.0
+DATABASE_AWAY = ("OperationalError", "InterfaceError", "TimeoutError", "DisconnectionError")  # SQLAlchemy's
 SILENCE = 2.0  # seconds of an outage that nobody need hear of
 
 
@@ -66,7 +67,10 @@ class Patience:
 
 def is_outage(error: Exception) -> bool:
     """Whether a storage may get over this error. Optuna lets some of SQLAlchemy's through as they are."""
-    return isinstance(error, (OSError, StorageInternalError)) or type(error).__module__.startswith("sqlalchemy.")
+    if isinstance(error, (OSError, StorageInternalError)):
+        return True
+    passing = type(error).__name__ in DATABASE_AWAY or getattr(error, "connection_invalidated", False)
+    return type(error).__module__.startswith("sqlalchemy.") and passing
 
 
 def reason(error: BaseException) -> str:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import optuna
+from optuna.distributions import BaseDistribution
 from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
@@ -176,12 +177,22 @@ class Study:
         self._table.read(number)
         if number not in self._loose:
             return False
+        if misfit := self._misfit(number):
+            self.finish(number, "failed", 0.0, f"put in by hand with {misfit}, which is not in sweep.space")
+            return False
         whole = self._propose(number)
         for name, distribution in self._space.items():
             self._set_param(number, name, distribution.to_internal_repr(whole.params[name]))
         for key, value in attrs.items():  # the pack last: with it the row is whole
             self._set_attr(number, key, value)
         return True
+
+    def _misfit(self, number: int) -> str:
+        """A parameter of a row that others put in which this sweep cannot have; empty if there is none."""
+        for name, value in self._trial(number).system_attrs.get("fixed_params", {}).items():
+            if name not in self._space or not _holds(self._space[name], value):
+                return f"{name}={value}"
+        return ""
 
     def _add(self, attrs: Mapping[str, Any]) -> int:
         """A new row, written whole or not at all; its number."""
@@ -237,6 +248,13 @@ class Study:
             origins=tuple(attrs.get("origins", ())),
             until=attrs.get("until"),
         )
+
+
+def _holds(distribution: BaseDistribution, value: Any) -> bool:
+    try:
+        return distribution._contains(distribution.to_internal_repr(value))
+    except (ValueError, TypeError):
+        return False
 
 
 def group_by_pack(rows: Sequence[Row]) -> dict[int, list[Row]]:

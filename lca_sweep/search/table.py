@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable
 
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import BaseStorage
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 
 from lca_sweep.search.mirror import Mirror
 from lca_sweep.search.outage import Patience
+
+NONCE = "row"  # user attribute
 
 
 class Table:
@@ -22,6 +25,7 @@ class Table:
         self._storage, self._study = storage, study
         self._patience = patience
         self._ids: list[int] = []  # in the storage, by number
+        self._nonces: set[str] = set()
 
     def __len__(self) -> int:
         return len(self._ids)
@@ -42,13 +46,14 @@ class Table:
     def add(self, row: FrozenTrial) -> int:
         """Add a row, in one write; its number, which is the next one unless others have added rows too."""
         number = len(self)
+        row.user_attrs[NONCE] = uuid.uuid4().hex
 
         def add() -> int:
             return self._storage.create_new_trial(self._study, row)
 
         def add_again() -> int:  # it may be there although the storage gave no answer
             self._look_for_new()
-            there = [n for n in range(number, len(self)) if _same(self.mirror.get_trial(n), row)]
+            there = [n for n in range(number, len(self)) if _nonce(self.mirror.get_trial(n)) == _nonce(row)]
             return self._ids[there[0]] if there else add()
 
         id = self._patience(add, add_again)
@@ -89,8 +94,21 @@ class Table:
 
     def _append(self, id: int, trial: FrozenTrial) -> None:
         self._ids.append(id)
-        self._note(self.mirror.append(trial))
+        number, nonce = self.mirror.append(trial), _nonce(trial)
+        self._note(number)
+        if nonce in self._nonces:
+            self._end_twin(number)
+        elif nonce:
+            self._nonces.add(nonce)
+
+    def _end_twin(self, number: int) -> None:
+        """A write that was given up has come through after all; its row has long been written again."""
+        if self.mirror.get_trial(number).state == TrialState.RUNNING:
+            reason = "written twice by a storage that had not answered"
+            self.write(number, lambda storage, id: storage.set_trial_user_attr(id, "reason", reason))
+            self.write(number, lambda storage, id: storage.set_trial_state_values(id, TrialState.FAIL))
 
 
-def _same(trial: FrozenTrial, row: FrozenTrial) -> bool:
-    return trial.params == row.params and trial.user_attrs == row.user_attrs
+def _nonce(trial: FrozenTrial) -> str:
+    """What tells a row from another of the same parameters; empty in rows of others."""
+    return str(trial.user_attrs.get(NONCE, ""))
