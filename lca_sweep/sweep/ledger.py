@@ -81,8 +81,10 @@ class Ledger:
             self.asked += len(rows)
             self.next_pack = max(self.next_pack, ask.packs[-1] + 1)
             self.ready += [pack for pack in dict.fromkeys(ask.packs) if pack not in self.ready]
-        if self.ready:
-            return self._issue(self.ready.pop(0))
+        while self.ready:
+            pack = self.ready.pop(0)
+            if any(row.state == "running" for row in self.study.pack(pack)):
+                return self._issue(pack)
         # a pack that runs may still be split
         return WAIT if self.work_left() or self.study.training() else None
 
