@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import fcntl
-import getpass
 import json
 import os
 import platform
@@ -16,6 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from lca_sweep.sweep.errors import SweepError
+from lca_sweep.tracking.records import user
 
 LOCK, STOP = "lock", "stop"
 BEAT = 2.0  # seconds between two signs of life
@@ -108,7 +108,7 @@ def locked(folder: Path, say: Callable[[str], None]) -> Iterator[Lock]:
     """
     with _opened(folder, os.O_RDWR | os.O_CREAT) as file:
         _take(folder, file, say)
-        owner = Owner(uuid.uuid4().hex, _user(), platform.node(), os.getpid(), time.strftime("%Y-%m-%d %H:%M:%S"))
+        owner = Owner(uuid.uuid4().hex, user(), platform.node(), os.getpid(), time.strftime("%Y-%m-%d %H:%M:%S"))
         before = read(file)
         _write(file, owner)
         (folder / STOP).unlink(missing_ok=True)  # was for somebody before us
@@ -195,10 +195,3 @@ def _flock(file: int) -> bool:
     except BlockingIOError:
         return False
     return True
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container's user may have no name
-        return str(os.getuid())

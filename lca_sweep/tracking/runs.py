@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import getpass
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from lca_sweep.tracking.entries import End, Epoch, Start
-from lca_sweep.tracking.records import SweepRecord
+from lca_sweep.tracking.records import SweepRecord, user
 from lca_sweep.tracking.store import Change, Found, Store
 from lca_sweep.tracking.tracker import TRIAL_STATUS
 from lca_sweep.tracking.writer import Refused
@@ -156,7 +155,7 @@ def common_tags(sweep: SweepRecord) -> dict[str, str]:
     return {
         "lca.sweep": sweep.name,
         "lca.sweep_id": sweep.uid,
-        "mlflow.user": _user(),
+        "mlflow.user": user(),
         "mlflow.source.name": "lca_sweep",
         "mlflow.source.type": "LOCAL",
     }
@@ -176,10 +175,3 @@ def _same_params(start: Start, old: Mapping[str, str]) -> None:
             raise Refused(
                 f"trial {start.number}: {name}={value}: its run was started with {old[name]}; must be the same"
             )
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):  # a container whose user has no name
-        return "unknown"
