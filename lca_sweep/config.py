@@ -55,7 +55,8 @@ class Search:
     patience: float = knob(60.0, "seconds without an answer of the storage until the sweep stops", ge=0)
     deterministic: bool = knob(
         False,
-        "suggestions do not depend on timing: trials are asked for in generations, each when the one before has ended",
+        "suggestions do not depend on timing: trials are asked for in generations, each when the one before has ended; "
+        "extend such a sweep (sweep.trials) only after its end",
     )
     generation: int = knob(4, "packs in a generation (deterministic search)", ge=1)
 

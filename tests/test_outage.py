@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -90,8 +91,11 @@ def test_what_no_waiting_helps_is_raised_at_once() -> None:
     time = Time()
     with pytest.raises(TypeError):
         time.patience(60)(failing(1, TypeError("ours")))
+    with pytest.raises(KeyError):
+        time.patience(60)(failing(1, KeyError("no such knob exists")))
+    gone = replace(time.patience(60), exists=lambda: False)
     with pytest.raises(StudyLost, match=r"^the disk: somebody has deleted the study$"):
-        time.patience(60)(failing(1, KeyError("Record does not exist.")))
+        gone(failing(1, KeyError("Record does not exist.")))
     assert time.pauses == []
 
 
@@ -349,15 +353,33 @@ def test_a_row_whose_first_write_comes_late_is_not_trained_twice(reopened: bool)
     assert rows[0] == row and rows[0].state == "running"
     assert (rows[1].state, rows[1].reason) == ("failed", "written twice by a storage that had not answered")
     assert study.training() == (1 if reopened else 2)
+    assert study.pack(0) == [row] and opened(storage).rows() == study.rows()
     assert [trial.state.name for trial in raw(storage).get_trials()][:2] == ["RUNNING", "FAIL"]
 
 
+def test_a_row_that_a_dead_driver_wrote_comes_late() -> None:
+    storage = InMemoryStorage()
+    study = opened(storage)
+    (ours,) = study.ask([0])
+    late = raw(storage).get_trials()[0]
+    late.user_attrs["row"] = "of another process"
+    raw(storage).add_trial(late)
+    study.ask([1])
+    assert study.pack(0) == [ours] and study.training() == 2
+    assert [row.state for row in study.rows()] == ["running", "failed", "running"]
+    assert opened(storage).rows() == study.rows()
+
+
 def test_a_bug_is_no_outage() -> None:
-    from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, OperationalError
+    from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError, OperationalError
 
     gone = DBAPIError("select", {}, ValueError("gone"), connection_invalidated=True)
     assert is_outage(OperationalError("select", {}, ValueError("locked"))) and is_outage(gone) and is_outage(OSError())
     assert not is_outage(IntegrityError("insert", {}, ValueError("twice"))) and not is_outage(ArgumentError("no url"))
+    for cause, away in [(DataError("insert", {}, ValueError("too long")), False), (gone, True)]:
+        wrapped = StorageInternalError("by Optuna")
+        wrapped.__cause__ = cause
+        assert is_outage(wrapped) == away
     assert not is_outage(DBAPIError("select", {}, ValueError("odd"))) and not is_outage(ValueError())
 
 

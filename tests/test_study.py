@@ -216,7 +216,17 @@ def test_a_lock_that_was_left_does_not_stop_the_next(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "params", [{"model.depth": 99}, {"trainer.lr": "x"}, {"trainer.lr": 1e9}, {"prior.weight": 0.1}]
+    "params",
+    [
+        {"model.depth": 99},
+        {"model.depth": True},
+        {"model.width": 10**400},
+        {"trainer.lr": "x"},
+        {"trainer.lr": "0.1"},
+        {"trainer.lr": "two\nlines"},
+        {"trainer.lr": 1e9},
+        {"prior.weight": 0.1},
+    ],
 )
 def test_a_row_put_in_by_hand_that_does_not_fit(params: dict[str, Any]) -> None:
     """It has failed, and the next one is taken."""
@@ -228,5 +238,14 @@ def test_a_row_put_in_by_hand_that_does_not_fit(params: dict[str, Any]) -> None:
     assert (row.number, row.params["trainer.lr"]) == (1, 0.123)
     (name, value) = next(iter(params.items()))
     assert study.rows()[0].state == "failed"
-    assert study.rows()[0].reason == f"put in by hand with {name}={value}, which is not in sweep.space"
+    shown = str(value).replace("\n", " ")[:80]
+    assert study.rows()[0].reason == f"put in by hand with {name}={shown}, which is not in sweep.space"
     assert opened(storage).rows() == study.rows()
+
+
+def test_a_row_that_others_asked_for_in_another_space() -> None:
+    storage = InMemoryStorage()
+    study = opened(storage)
+    raw(storage).ask({"model.depth": CategoricalDistribution([7, 9])})
+    (row,) = study.ask([0])
+    assert (row.number, study.rows()[0].state) == (1, "failed")

@@ -27,23 +27,33 @@ def rest(rows: Sequence[Row], size: int, total: int) -> Ask | None:
 
     Nothing of it has been issued, so that its packs become what they would have been.
     """
-    taken = [row for row in rows if row.pack is not None]
-    begun = [row for row in taken if row.until is not None and row.until > len(taken)]
-    if not begun or any(row.values or row.state != "running" for row in begun):
+    taken = {row.number: row.pack for row in rows if row.pack is not None}
+    fresh = [row for row in rows if row.number in taken and not _issued(row)]
+    short = [(taken[row.number], row.until) for row in fresh if row.until is not None and row.until > len(taken)]
+    if not short:
         return None
-    begin = taken.index(begun[0])  # all that follow are of the same ask, also where a smaller sweep cut it short
-    return _ask(begun[0].pack or 0, begin, len(taken), min(begun[0].until or 0, total), size)
+    first, until = min(pack for pack, _ in short), max(until for _, until in short)
+    begun = {number: pack for number, pack in taken.items() if pack >= first}  # an ask's packs are new ones
+    if not begun.keys() <= {row.number for row in fresh}:
+        return None
+    last = max(begun.values())
+    # where the sweep was made smaller meanwhile, rows of one ask differ in `until`: hence the largest
+    return _ask(last, list(begun.values()).count(last), len(taken), min(until, total), size)
 
 
 def generation(rows: Sequence[Row], size: int, packs: int, total: int) -> Ask | None:
     """The next generation, of `packs` packs; None where there are enough trials. All trials so far have ended."""
     taken = [row.pack for row in rows if row.pack is not None]
-    begin, length = len(taken), size * packs
-    end = (begin // length + 1) * length
-    return _ask(1 + max(taken, default=-1), begin, begin, min(end, total), size)
+    now, length = len(taken), size * packs
+    end = (now // length + 1) * length
+    return _ask(1 + max(taken, default=-1), 0, now, min(end, total), size)
 
 
-def _ask(pack: int, begin: int, now: int, end: int, size: int) -> Ask | None:
-    """The trials from `now` to `end`, where the packs from `pack` on begin with trial `begin`."""
-    wanted = [pack + (number - begin) // size for number in range(now, end)]
+def _issued(row: Row) -> bool:
+    return bool(row.values or row.origins) or row.state != "running"
+
+
+def _ask(pack: int, has: int, now: int, end: int, size: int) -> Ask | None:
+    """The trials from `now` to `end`: first into `pack`, which has some already, then into new ones."""
+    wanted = [pack + (min(has, size) + place) // size for place in range(end - now)]
     return Ask(wanted, end) if wanted else None

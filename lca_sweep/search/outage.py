@@ -26,6 +26,11 @@ def silent(line: str) -> None:
     """Say nothing."""
 
 
+def always() -> bool:
+    """Yes."""
+    return True
+
+
 @dataclass
 class Patience:
     """Repeats what a storage refuses until it is done, or until `seconds` have passed: then StudyLost.
@@ -38,6 +43,7 @@ class Patience:
     say: Callable[[str], None] = silent
     sleep: Callable[[float], None] = time.sleep
     clock: Callable[[], float] = time.monotonic
+    exists: Callable[[], bool] = always  # whether the study is still there, asked when something of it is not
 
     def __call__(self, act: Callable[[], T], again: Callable[[], T] | None = None) -> T:
         """What `act` returns; `again` takes its place after it has failed once."""
@@ -46,7 +52,7 @@ class Patience:
             try:
                 return act()
             except KeyError as error:
-                if "exist" not in str(error):  # Optuna: "Record does not exist."
+                if self(self.exists):
                     raise
                 raise StudyLost(f"{self.name}: somebody has deleted the study") from error
             except Exception as error:
@@ -67,6 +73,8 @@ class Patience:
 
 def is_outage(error: Exception) -> bool:
     """Whether a storage may get over this error. Optuna lets some of SQLAlchemy's through as they are."""
+    if isinstance(error, StorageInternalError) and isinstance(error.__cause__, Exception):
+        return is_outage(error.__cause__)
     if isinstance(error, (OSError, StorageInternalError)):
         return True
     passing = type(error).__name__ in DATABASE_AWAY or getattr(error, "connection_invalidated", False)

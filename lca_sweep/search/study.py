@@ -11,11 +11,12 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from numbers import Integral, Real
 from typing import Any
 
 import optuna
-from optuna.distributions import BaseDistribution
+from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
 from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
@@ -68,11 +69,13 @@ class Study:
         """The study of this sweep, made if it does not exist yet; `say` is told when the storage keeps us waiting."""
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         patience = Patience(shown(storage), config.search.patience, say)
-        study = patience(
+        patience(
             lambda: optuna.create_study(storage=storage, study_name=name, direction="maximize", load_if_exists=True)
         )
-        # not through `study`: it keeps copies of a database's rows, as we do
-        return cls(name, config.search, space, Table(storage, study._study_id, patience))
+        # not through Optuna's study: it keeps copies of a database's rows, as we do
+        id = patience(lambda: storage.get_study_id_from_name(name))
+        patience = replace(patience, exists=lambda: _id_of(storage, name) == id)
+        return cls(name, config.search, space, Table(storage, id, patience))
 
     def claim(self, uid: str) -> None:
         """Note whose study this is, in a storage that many may share. Raises KnobError if it is another sweep's."""
@@ -189,9 +192,10 @@ class Study:
 
     def _misfit(self, number: int) -> str:
         """A parameter of a row that others put in which this sweep cannot have; empty if there is none."""
-        for name, value in self._trial(number).system_attrs.get("fixed_params", {}).items():
+        trial = self._trial(number)
+        for name, value in {**trial.system_attrs.get("fixed_params", {}), **trial.params}.items():
             if name not in self._space or not _holds(self._space[name], value):
-                return f"{name}={value}"
+                return f"{name}={' '.join(str(value).split())[:80]}"
         return ""
 
     def _add(self, attrs: Mapping[str, Any]) -> int:
@@ -251,10 +255,29 @@ class Study:
 
 
 def _holds(distribution: BaseDistribution, value: Any) -> bool:
+    """Whether a value is of the right type and in the range: Optuna takes True for 1, and "0.1" for 0.1."""
+    if isinstance(distribution, CategoricalDistribution):
+        fits = any(
+            value == choice and isinstance(value, bool) == isinstance(choice, bool) for choice in distribution.choices
+        )
+    else:
+        fits = isinstance(value, Integral if isinstance(distribution, IntDistribution) else Real) and not isinstance(
+            value, bool
+        )
+    if not fits:
+        return False
     try:
         return distribution._contains(distribution.to_internal_repr(value))
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         return False
+
+
+def _id_of(storage: BaseStorage, name: str) -> int | None:
+    """The study of this name, if there is one."""
+    try:
+        return storage.get_study_id_from_name(name)
+    except KeyError:
+        return None
 
 
 def group_by_pack(rows: Sequence[Row]) -> dict[int, list[Row]]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import BaseStorage
@@ -13,6 +15,7 @@ from lca_sweep.search.mirror import Mirror
 from lca_sweep.search.outage import Patience
 
 NONCE = "row"  # user attribute
+TWICE = "written twice by a storage that had not answered"
 
 
 class Table:
@@ -25,7 +28,8 @@ class Table:
         self._storage, self._study = storage, study
         self._patience = patience
         self._ids: list[int] = []  # in the storage, by number
-        self._nonces: set[str] = set()
+        self._nonces: set[str] = set()  # of the rows that are here
+        self._mine: set[str] = set()  # of the rows that this process has written
 
     def __len__(self) -> int:
         return len(self._ids)
@@ -34,7 +38,8 @@ class Table:
         """Take over all that the storage has; to be called first, and once."""
         self._note = note
         for trial in self._patience(lambda: self._storage.get_all_trials(self._study, deepcopy=False)):
-            self._append(trial._trial_id, trial)
+            twin = _nonce(trial) in self._nonces
+            self._append(trial._trial_id, self._patience(partial(self._ended, trial)) if twin else trial)
 
     def claim(self, uid: str) -> str:
         """Whose study this is: from now on that of `uid`, unless somebody else's already."""
@@ -47,6 +52,7 @@ class Table:
         """Add a row, in one write; its number, which is the next one unless others have added rows too."""
         number = len(self)
         row.user_attrs[NONCE] = uuid.uuid4().hex
+        self._mine.add(_nonce(row))
 
         def add() -> int:
             return self._storage.create_new_trial(self._study, row)
@@ -84,7 +90,9 @@ class Table:
 
     def _look_for_new(self) -> None:
         while (id := self._id_of(len(self))) is not None:
-            self._append(id, self._storage.get_trial(id))
+            trial = self._storage.get_trial(id)
+            stray = trial.user_attrs.get("pack") is not None and _nonce(trial) not in self._mine - self._nonces
+            self._append(id, self._ended(trial) if stray else trial)
 
     def _id_of(self, number: int) -> int | None:
         try:
@@ -94,19 +102,21 @@ class Table:
 
     def _append(self, id: int, trial: FrozenTrial) -> None:
         self._ids.append(id)
-        number, nonce = self.mirror.append(trial), _nonce(trial)
-        self._note(number)
-        if nonce in self._nonces:
-            self._end_twin(number)
-        elif nonce:
-            self._nonces.add(nonce)
+        self._nonces |= {_nonce(trial)} - {""}
+        self._note(self.mirror.append(trial))
 
-    def _end_twin(self, number: int) -> None:
-        """A write that was given up has come through after all; its row has long been written again."""
-        if self.mirror.get_trial(number).state == TrialState.RUNNING:
-            reason = "written twice by a storage that had not answered"
-            self.write(number, lambda storage, id: storage.set_trial_user_attr(id, "reason", reason))
-            self.write(number, lambda storage, id: storage.set_trial_state_values(id, TrialState.FAIL))
+    def _ended(self, trial: FrozenTrial) -> FrozenTrial:
+        """A row of a pack that nobody trains, and that has failed now, in no pack: its write was given up, by us or by
+        a driver that died, and has come through after all. Before the mirror has it; may be repeated.
+        """
+        id, storage = trial._trial_id, self._storage
+        if trial.state != TrialState.RUNNING:
+            return trial
+        with suppress(UpdateFinishedTrialError):
+            storage.set_trial_user_attr(id, "reason", TWICE)
+            storage.set_trial_user_attr(id, "pack", None)
+            storage.set_trial_state_values(id, TrialState.FAIL)
+        return storage.get_trial(id)
 
 
 def _nonce(trial: FrozenTrial) -> str:
