@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -453,6 +454,103 @@ def test_one_that_always_fails_harms_no_other(tmp_path: Path) -> None:
     assert {entry.number for entry in Outbox(tmp_path / "outbox", UID).left()} >= {0}
 
 
+def test_several_that_always_fail_harm_no_other(tmp_path: Path) -> None:
+    """However many they are, and wherever they stand, the others are written in every round."""
+    bad = set(range(0, 16, 2))
+
+    class Picky(Sink):
+        def log(self, epochs: Sequence[Epoch]) -> None:
+            if epochs[0].number in bad:
+                raise OSError("HTTP 413")
+            super().log(epochs)
+
+    sink = Picky()
+    writer = writer_on(sink, tmp_path, rest=(600.0, 600.0))
+    writer._sleep = lambda pause, failed: False  # type: ignore[method-assign]
+    stop(writer)
+    writer._closing = False  # rounds are ours from here on
+    for step in range(1, 11):
+        for number in range(16):
+            writer.tell(epoch(step, number))
+        with pytest.raises(OSError, match="HTTP 413"):
+            writer._round()
+        if step > len(bad):  # each has failed once
+            assert [len(sink.written[number]) for number in range(1, 16, 2)] == [step] * 8
+    assert writer.left == Amount(80, 0) and not any(sink.written[number] for number in bad)
+    stop(writer)
+
+
+def test_a_store_that_is_away_is_not_asked_for_every_trial(tmp_path: Path) -> None:
+    asked = []
+
+    class Away(Sink):
+        def log(self, epochs: Sequence[Epoch]) -> None:
+            asked.append(epochs[0].number)
+            raise ConnectionError("gone")
+
+    writer = writer_on(Away(), tmp_path, delays=(600.0,))
+    with writer._wake:  # the thread sees all of them at once
+        for number in range(100):
+            writer.tell(epoch(1, number))
+    wait_for(lambda: writer.obstacle[0])
+    assert len(asked) < 10
+    stop(writer)
+
+
+def test_trouble_lasts_while_others_get_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One trial fails for long; that others are written meanwhile does not hide it."""
+    monkeypatch.setattr("lca_sweep.tracking.writer.SLOW", 0.3)
+
+    class Picky(Sink):
+        def log(self, epochs: Sequence[Epoch]) -> None:
+            if epochs[0].number == 0 and self.away:
+                raise OSError("HTTP 413")
+            super().log(epochs)
+
+        def write(self, entries: Sequence[Entry]) -> None:
+            self.written[entries[0].number] += entries
+
+    sink = Picky(away=True)
+    writer = writer_on(sink, tmp_path, delays=(0.01,))
+    writer.tell(epoch(1, 0))
+    until = time.monotonic() + 1.5
+    for step in range(1, 10_000):
+        writer.tell(epoch(step, 1))
+        time.sleep(0.01)
+        if time.monotonic() > until:
+            break
+    assert re.fullmatch(r"MLflow has not got all for 0:0\d \(HTTP 413\); .* kept in the outbox", writer.trouble)
+    sink.away = False
+    assert writer.wait(10) and writer.trouble == ""
+    stop(writer)
+
+
+def test_a_file_that_cannot_be_read_is_trouble_and_holds_up_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lca_sweep.tracking.writer.SLOW", 0.2)
+    sink = Sink(away=True)
+    writer = writer_on(sink, tmp_path, delays=(0.01,))
+    writer.tell(epoch(1))
+    wait_for(lambda: writer._held)
+    writer.tell(epoch(2, 1))
+    read = Path.read_bytes
+    broken = tmp_path / "outbox" / "00000002.jsonl"
+
+    def unreadable(path: Path) -> bytes:
+        if path == broken:
+            raise OSError(5, "Input/output error", str(path))
+        return read(path)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "read_bytes", unreadable)
+        sink.away = False
+        wait_for(lambda: sink.written[0] and writer.trouble)
+        assert "Input/output error" in writer.trouble and sink.written[1] == []
+    assert writer.wait(10) and sink.written[1] == [epoch(2, 1)] and writer.trouble == ""
+    stop(writer)
+
+
 def test_much_is_not_held_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("lca_sweep.tracking.writer.HELD", 10)
     sink = Sink(away=True)
@@ -805,13 +903,13 @@ def test_an_abandoned_tracker_leaves_all_to_the_next_one(tmp_path: Path) -> None
     old.abandon()
     files = sorted((tmp_path / "outbox").iterdir())
     store.away = False
-    new = on(store, tmp_path / "outbox")
-    new.start_sweep(sweep(tmp_path))
     old.log(0, 2, metrics(2))
     old.end_trial(0, "complete")
     old.end_sweep(FINISHED)
     old.close()
     assert files and sorted((tmp_path / "outbox").iterdir()) == files
+    new = on(store, tmp_path / "outbox")
+    new.start_sweep(sweep(tmp_path))
     new.log(0, 2, metrics(2))
     assert new.flush()
     assert store.trials()[0].history() == expected([1, 2])
@@ -820,6 +918,61 @@ def test_an_abandoned_tracker_leaves_all_to_the_next_one(tmp_path: Path) -> None
     new.end_sweep(FINISHED)
     new.close()
     assert store.trials()[0].order == ["epoch 1", "epoch 2", "complete"]
+
+
+def test_abandoned_while_it_waits_for_the_end(tmp_path: Path) -> None:
+    """The lock's thread says so while the driver's hangs in `end_sweep`: the parent run is the other driver's."""
+    store = MemoryStore()
+    tracker = on(store, tmp_path / "outbox")
+    tracker.start_sweep(sweep(tmp_path))
+    tracker.start_trials([trial(0)])
+    assert tracker.flush()
+    store.away = True
+    tracker.log(0, 1, metrics(1))
+    ending = threading.Thread(target=tracker.end_sweep, args=(FINISHED,), kwargs={"patience": 100.0})
+    ending.start()
+    wait_for(lambda: tracker._writer._waiting)
+    tracker.abandon()
+    ending.join(20)
+    assert not ending.is_alive(), "it has been waited for"
+    store.away = False
+    tracker.close()
+    assert [parent.status for parent in store.parents()] == ["RUNNING"]
+    assert store.trials()[0].order == [] and list((tmp_path / "outbox").iterdir())
+
+
+def test_abandoned_before_its_end_is_written(tmp_path: Path) -> None:
+    """All is recorded, only the parent run is open, and the store away."""
+    store = MemoryStore()
+    tracker = on(store, tmp_path / "outbox")
+    tracker.start_sweep(sweep(tmp_path))
+    store.away = True
+    ending = threading.Thread(target=tracker.end_sweep, args=(FINISHED,), kwargs={"patience": 100.0})
+    ending.start()
+    time.sleep(0.1)
+    tracker.abandon()
+    store.away = False
+    ending.join(20)
+    assert not ending.is_alive()
+    assert tracker.start_sweep(sweep(tmp_path)) == tracker._parent
+    assert [parent.order for parent in store.parents()] == [[]]
+
+
+def test_nothing_is_told_to_an_abandoned_tracker(tmp_path: Path) -> None:
+    """Not even that it is closed, to a driver that is in the middle of it; nor is a folder missed that is gone."""
+    tracker = on(MemoryStore(), tmp_path / "outbox")
+    tracker.start_sweep(sweep(tmp_path))
+    tracker.start_trials([trial(0)])
+    tracker._writer.abandon()  # as if between the look at the flag and the telling
+    tracker.log(0, 1, metrics(1))
+    tracker.abandon()
+    for path in (tmp_path / "outbox").iterdir():
+        path.unlink()
+    (tmp_path / "outbox").rmdir()
+    tracker.log(0, 2, metrics(2))
+    tracker.settle()
+    tracker.close()
+    assert not (tmp_path / "outbox").exists()
 
 
 def test_a_file_that_is_gone_holds_up_nobody(tmp_path: Path) -> None:
@@ -879,6 +1032,51 @@ def test_close_has_an_end_however_slow_the_store(tmp_path: Path, monkeypatch: py
     with pytest.raises(TrackingError, match="are not recorded yet and kept in"):
         tracker.close(patience=1.0)
     assert time.monotonic() - began < 20 and len(store.trials()) < 300
+
+
+def test_close_does_not_add_to_its_patience(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The thread hangs in a call; what it is given to end is part of the patience."""
+    monkeypatch.setattr("lca_sweep.tracking.writer.LAST_CALL", 60.0)
+    store, release = MemoryStore(), threading.Event()
+    tracker = on(store, tmp_path / "outbox")
+    tracker.start_sweep(sweep(tmp_path))
+    monkeypatch.setattr(store, "create", lambda *args: release.wait(60))
+    tracker.start_trials([trial(0)])
+    began = time.monotonic()
+    with pytest.raises(TrackingError, match="not recorded yet") as caught:
+        tracker.close(patience=0.5)
+    assert time.monotonic() - began < 15 and caught.value.status == 3
+    release.set()
+
+
+def test_no_password_in_what_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The store's own words may have its address, with a password that the user's does not show."""
+    monkeypatch.setattr("lca_sweep.tracking.mlflow_tracker.MOMENT", 0.1)
+    store, says = MemoryStore(), []
+    tracker = on(store, tmp_path / "outbox")
+    tracker.start_sweep(sweep(tmp_path))
+    monkeypatch.setattr(store, "create", refuse_with_address)
+    tracker.start_trials([trial(0)])
+    with pytest.raises(TrackingError, match=r"postgresql://me:\*{3}@host/db") as caught:
+        tracker.end_sweep(FINISHED, patience=1.0, say=says.append)
+    assert says and not any("hush" in line for line in (str(caught.value), *says))
+
+
+def refuse_with_address(*args: object) -> str:
+    raise ConnectionError("postgresql://me:hush@host/db does not answer")
+
+
+def test_an_unsure_create_asks_for_its_own_trial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store, asked = MemoryStore(), []
+    tracker = on(store, tmp_path / "outbox")
+    tracker.start_sweep(sweep(tmp_path))
+    find = store.find
+    monkeypatch.setattr(store, "find", lambda tags: (asked.append(dict(tags)), find(tags))[1])
+    store.moods = ["lost"]
+    tracker.start_trials([trial(0), trial(1)])
+    assert tracker.flush() and sorted(store.trials()) == [0, 1]
+    assert [tags.get("lca.trial") for tags in asked] == ["0"]
+    tracker.close()
 
 
 def test_a_tracker_is_for_one_sweep(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import ssl
 import urllib.error
 import urllib.request
@@ -9,7 +10,6 @@ import urllib.request
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from lca_sweep.config import without_password
 from lca_sweep.core.errors import first_line
 from lca_sweep.tracking.database import artifacts_beside, prepare, sqlite_path
 from lca_sweep.tracking.records import TrackingError
@@ -17,6 +17,7 @@ from lca_sweep.tracking.store import Store
 from lca_sweep.tracking.uri import kind
 
 SECONDS = 10  # for a server's first answer
+LOGIN = re.compile(r"://([^/]*|[^:/]*:(?!\d+/)\S*)@")  # before a host; there may be a / in a password, after no port
 
 
 def connect(uri: str, experiment: str) -> Store:
@@ -27,9 +28,9 @@ def connect(uri: str, experiment: str) -> Store:
             f"tracking.uri={uri}: MLflow keeps runs in plain folders no more; "
             "must be like sqlite:///mlflow.db, http://HOST:PORT or postgresql://..."
         )
-    if sort == "http" and "@" in uri.partition("://")[2].partition("/")[0]:
+    if sort == "http" and LOGIN.search(uri):
         raise TrackingError(
-            f"tracking.uri={without_password(uri)}: no user or password in it; "
+            f"tracking.uri={LOGIN.sub('://***@', uri)}: no user or password in it; "
             "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
         )
     path = sqlite_path(uri) if sort == "sqlite" else None
@@ -46,7 +47,7 @@ def connect(uri: str, experiment: str) -> Store:
     except TrackingError:
         raise
     except Exception as error:  # drivers that are not installed, sockets, permissions, MLflow's own
-        raise TrackingError(f"tracking.uri={without_password(uri)}: {_reason(error)}") from error
+        raise TrackingError(f"tracking.uri={uri}: {_reason(error)}") from error
 
 
 def _experiment(client: MlflowClient, name: str, artifacts: str | None) -> str:

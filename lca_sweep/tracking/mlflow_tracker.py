@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from threading import Timer
+from threading import Event, Timer
 from typing import TypeVar
 
 import yaml
@@ -46,7 +47,7 @@ class MlflowTracker:
         self._parent = ""  # its run id
         self._states: dict[int, str] = {}  # of all trials that started, as last told
         self._told = False  # that something is not recorded
-        self._abandoned = False
+        self._abandoned = Event()
         self._outbox: Outbox  # these three from `start_sweep` on
         self._runs: Runs
         self._writer: Writer
@@ -59,10 +60,12 @@ class MlflowTracker:
     @property
     def trouble(self) -> str:
         """See Tracker."""
-        return self._writer.trouble if self._sweep else ""
+        return without_password(self._writer.trouble) if self._sweep else ""
 
     def start_sweep(self, sweep: SweepRecord) -> str:
         """See Tracker. A tracker is for one sweep (ValueError)."""
+        if self._abandoned.is_set():
+            return self._parent
         if self._sweep and self._sweep.uid != sweep.uid:
             raise ValueError(f"sweep {sweep.name}: the tracker is at another one")
         if self._sweep:
@@ -70,6 +73,8 @@ class MlflowTracker:
         else:
             self._begin(sweep)
         self._sweep = sweep
+        if self._abandoned.is_set():  # meanwhile
+            self._writer.abandon()
         return self._parent
 
     def start_trials(self, trials: Sequence[TrialRecord]) -> None:
@@ -95,7 +100,8 @@ class MlflowTracker:
 
     def settle(self) -> None:
         """See Tracker."""
-        self._outbox.settle()
+        if not self._abandoned.is_set():
+            self._outbox.settle()
 
     def flush(self, patience: float = LAST_WORDS) -> bool:
         """See Tracker."""
@@ -104,7 +110,7 @@ class MlflowTracker:
     def end_sweep(self, end: SweepEnd, patience: float = PATIENCE, say: Callable[[str], None] | None = None) -> None:
         """See Tracker."""
         status = known(end.status, SWEEP_STATUS)
-        if self._abandoned:
+        if self._abandoned.is_set():
             return
         say = say or (lambda line: None)
         full = self._interrupt()
@@ -115,6 +121,8 @@ class MlflowTracker:
                 self._confess()
             with self._for_user("the end of the sweep", "; the same command again records it"):
                 patiently(partial(self._end_sweep, end, status, milliseconds()), patience, self._delays)
+        if self._abandoned.is_set():  # meanwhile
+            return
         self._outbox.close()
         self._confess()
         if full:
@@ -122,7 +130,7 @@ class MlflowTracker:
 
     def abandon(self) -> None:
         """See Tracker."""
-        self._abandoned = True
+        self._abandoned.set()
         if self._sweep:
             self._writer.abandon()
 
@@ -130,12 +138,13 @@ class MlflowTracker:
         """See Tracker."""
         if self._sweep is None:
             return
-        if self._abandoned:
+        if self._abandoned.is_set():
             self._outbox.let_go()
             return
+        until = time.monotonic() + patience
         if not self._told:
             self._writer.wait(patience, limit=patience)
-        self._writer.stop()
+        self._writer.stop(until - time.monotonic())
         self._outbox.close()
         self._confess()
 
@@ -157,8 +166,7 @@ class MlflowTracker:
 
     def _tell(self, entry: Entry) -> None:
         assert self._sweep is not None, "start_sweep comes first"
-        if not self._abandoned:
-            self._writer.tell(entry)
+        self._writer.tell(entry)
 
     def _interrupt(self) -> TrackingError | None:
         """Trials that have not ended are interrupted; the error where the disk does not take that."""
@@ -187,6 +195,8 @@ class MlflowTracker:
 
     def _end_sweep(self, end: SweepEnd, status: str, now: int) -> None:
         assert self._sweep is not None, "start_sweep comes first"
+        if self._abandoned.is_set():
+            return
         self._runs.tidy()
         best = end.best
         run = self._runs.id(best.number) if best else ""
@@ -229,7 +239,7 @@ class MlflowTracker:
     @contextmanager
     def _saying(self, say: Callable[[str], None]) -> Iterator[None]:
         """Say what is waited for, once, if it is for longer than a moment."""
-        timer = Timer(MOMENT, lambda: say(f"waiting for MLflow at {without_password(self._uri)}: {self._wanting()}"))
+        timer = Timer(MOMENT, lambda: say(without_password(f"waiting for MLflow at {self._uri}: {self._wanting()}")))
         timer.daemon = True
         timer.start()
         try:
@@ -245,6 +255,8 @@ class MlflowTracker:
         """TrackingError, once, where MLflow has not got all: what it may still get, and what it will not have."""
         left, (refused, refusal), (obstacle, error) = self._writer.left, self._writer.refused, self._writer.obstacle
         parts = []
+        if self._abandoned.is_set():
+            return
         if left:
             kept = f"{left} are not recorded yet and kept in {self._folder}: the same command again records them"
             parts.append(f"{obstacle or 'too slow'}; {kept}")
@@ -258,7 +270,7 @@ class MlflowTracker:
 
     @property
     def _where(self) -> str:
-        return f"tracking.uri={without_password(self._uri)}"
+        return f"tracking.uri={self._uri}"
 
 
 def _former(left: Iterable[Entry]) -> tuple[Amount, set[int], dict[int, str]]:

@@ -8,11 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lca_sweep.config import without_password
 from lca_sweep.core.errors import UserError
 
 
 class TrackingError(UserError):
-    """The runs cannot be recorded; the message is one line for the user."""
+    """The runs cannot be recorded; the message is one line for the user, and no password is in it."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(without_password(message))
 
 
 @dataclass(frozen=True)

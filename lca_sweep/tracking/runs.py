@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 from lca_sweep.tracking.entries import End, Epoch, Start
 from lca_sweep.tracking.records import SweepRecord, user
 from lca_sweep.tracking.store import Change, Found, Store
 from lca_sweep.tracking.tracker import TRIAL_STATUS
 from lca_sweep.tracking.writer import Refused
+
+NO_TAGS: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass
@@ -35,7 +38,7 @@ class Runs:
         """Asks the store for the runs that there are; any of its exceptions."""
         self._store, self._sweep, self._parent = store, sweep, parent
         self._runs: dict[int, _Run] = {}
-        self._unsure = False  # whether a run may be there that we do not know of
+        self._unsure: set[int] = set()  # trials that may have a run that we do not know of
         self._doubt = False  # whether requests were given up that may still come through
         self._recall()
 
@@ -101,9 +104,9 @@ class Runs:
                     self.end(run.ended)
             self._doubt = False
 
-    def _recall(self) -> list[Found]:
-        """Learn the sweep's runs; of two with one number (a lost answer to `create`) the empty one goes."""
-        there = self._store.find({"mlflow.parentRunId": self._parent, "lca.kind": "trial"})
+    def _recall(self, tags: Mapping[str, str] = NO_TAGS) -> list[Found]:
+        """Learn the runs with these tags; of two with one number (a lost answer to `create`) the empty one goes."""
+        there = self._store.find({"mlflow.parentRunId": self._parent, "lca.kind": "trial", **tags})
         for found in sorted(there, key=_is_empty):
             known = self._runs.setdefault(int(found.tags["lca.trial"]), _run(found))
             if known.id != found.id and _is_empty(found):
@@ -111,16 +114,16 @@ class Runs:
         return there
 
     def _create(self, number: int, time: int, tags: Mapping[str, str]) -> _Run:
-        if self._unsure:
-            self._recall()
-            self._unsure = False
+        if number in self._unsure:
+            self._recall({"lca.trial": str(number)})
+            self._unsure.discard(number)
             if number in self._runs:
                 return self._runs[number]
         tags = self._tags(number, tags)
         try:
             run = self._store.create(f"{number:04d}", tags, time)
         except Exception:
-            self._unsure = True  # it may be there nonetheless
+            self._unsure.add(number)  # it may be there nonetheless
             raise
         self._runs[number] = made = _Run(run, True, dict(tags), {}, {})
         return made

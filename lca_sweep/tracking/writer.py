@@ -23,6 +23,7 @@ DUTY = 20  # a round is followed by a rest of so many times its length: writing 
 HELD = 10_000  # entries in memory, some kB each; what comes after waits on the disk alone
 SLOW = 5.0  # seconds without an answer that nobody needs to hear of
 LAST_CALL = 0.5  # seconds for the thread to end, which it does unless the store hangs
+STRIKES = 3  # failures one after the other, of different trials, that are taken for the store's: the round ends
 
 
 class Refused(Exception):
@@ -49,7 +50,7 @@ class Writer:
     """The thread. It tries for ever; what the outbox has when the process dies is for the next one.
 
     `left` says what the outbox holds already. Once a trial is refused, so are all of its later entries; no trial waits
-    for another.
+    for another: those whose last call failed come last in a round.
     """
 
     def __init__(
@@ -61,14 +62,16 @@ class Writer:
         rest: tuple[float, float] = REST,
     ) -> None:
         self._outbox, self._sink, self._delays, self._rest = outbox, sink, tuple(delays), rest
-        self._wake = threading.Condition()  # guards the seven below
+        self._wake = threading.Condition()  # guards the nine below
         self._left, self._refused = left, Amount()
         self._why: Exception | None = None  # the last refusal
         self._error: Exception | None = None  # why the last attempt failed; None once one does not
         self._asking: float | None = None  # since when the store owes an answer
-        self._waiting, self._closing = 0, False
-        self._pending: dict[int, deque[tuple[int, Entry]]] = {}  # by trial; the thread's own, as the three below
+        self._stuck: tuple[float, Exception] | None = None  # since when each round has left something, and why
+        self._waiting, self._closing, self._abandoned = 0, False, False
+        self._pending: dict[int, deque[tuple[int, Entry]]] = {}  # by trial; the thread's own, as the four below
         self._aside: set[int] = set()  # trials that were refused
+        self._failing: set[int] = set()  # trials whose last call failed
         self._segments: dict[int, int] = {}  # those taken, oldest first, and how many of their entries are pending
         self._held = 0  # the sum of these
         self._thread = threading.Thread(target=self._work, name="tracking-writer", daemon=True)
@@ -78,6 +81,8 @@ class Writer:
         """Put an entry on disk; the thread will come for it. TrackingError if the disk does not take it."""
         line = line_of(entry)
         with self._wake:
+            if self._abandoned:
+                return
             if self._closing:
                 raise RuntimeError("the tracker is closed")
             self._outbox.append(line)
@@ -99,17 +104,17 @@ class Writer:
                 self._waiting -= 1
 
     def abandon(self) -> None:
-        """Write and remove nothing any more: all of it is another process's now."""
+        """Write and remove nothing any more: all of it is another process's now. Nobody waits any longer."""
         with self._wake:
-            self._closing = True
+            self._closing = self._abandoned = True
             self._wake.notify_all()
 
-    def stop(self) -> None:
+    def stop(self, patience: float = math.inf) -> None:
         """End the thread after the call it is in; one that hangs is left to itself, and its entries in the outbox."""
         with self._wake:
             self._closing = True
             self._wake.notify_all()
-        self._thread.join(LAST_CALL)
+        self._thread.join(max(0.0, min(patience, LAST_CALL)))
 
     @property
     def left(self) -> Amount:
@@ -134,17 +139,24 @@ class Writer:
 
     @property
     def trouble(self) -> str:
-        """A line while the store does not answer for longer than a moment; cheap, for any thread."""
+        """A line while the store does not answer, or something stays behind, for longer than a moment; cheap."""
         with self._wake:
-            silent = 0.0 if self._asking is None else time.monotonic() - self._asking
-            if silent < SLOW:
-                return ""
+            now = time.monotonic()
+            silent = now - (self._asking or now)
+            stuck, why = self._stuck or (now, None)
             kept = epochs_text(self._left)
-        return f"MLflow has not answered for {_clock(silent)}; {kept} kept in the outbox"
+        if silent >= SLOW:
+            return f"MLflow has not answered for {_clock(silent)}; {kept} kept in the outbox"
+        if why and now - stuck >= SLOW:
+            return f"MLflow has not got all for {_clock(now - stuck)} ({first_line(why)}); {kept} kept in the outbox"
+        return ""
 
     def _progress(self, patience: float) -> bool:
         before = self._left
-        return patience > 0 and self._wake.wait_for(lambda: self._left != before, patience)
+        if patience <= 0 or self._abandoned:
+            return False
+        self._wake.wait_for(lambda: self._left != before or self._abandoned, patience)
+        return self._left != before
 
     def _work(self) -> None:
         pause, failures = self._rest[0], 0
@@ -157,6 +169,7 @@ class Writer:
                 pause = self._delays[min(failures, len(self._delays) - 1)]
                 failures += 1
             else:
+                self._unstick()
                 pause = min(max(DUTY * (time.monotonic() - began), self._rest[0]), self._rest[1])
                 failures = 0
 
@@ -168,23 +181,36 @@ class Writer:
             return not self._closing
 
     def _round(self) -> None:
-        """Write all that is pending, and keep what cannot be; an outbox that cannot be read holds up nobody."""
-        unread: TrackingError | None = None
+        """Write all that is pending and can be; then raise why something cannot be: it has held up nobody."""
+        trouble: Exception | None = None
         try:
             self._take()
         except TrackingError as error:
-            unread = error
-        for number in list(self._pending):
-            entries = self._pending.pop(number)
-            try:
-                self._write(entries)
-            except Refused as error:  # this trial only
-                self._put_aside(number, entries, error)
-            finally:
-                if entries:
-                    self._pending[number] = entries  # at the end: next time the others come first
-        if unread:
-            raise unread
+            trouble = error
+        strikes = 0
+        for number in sorted(self._pending, key=self._failing.__contains__):
+            failure = self._try(number)
+            trouble, strikes = failure or trouble, strikes + 1 if failure else 0
+            if strikes == STRIKES:
+                break
+        if trouble:
+            raise trouble
+
+    def _try(self, number: int) -> Exception | None:
+        """Write what is pending of a trial; why it could not be."""
+        entries = self._pending.pop(number)
+        self._failing.discard(number)
+        try:
+            self._write(entries)
+        except Refused as error:  # this trial only
+            self._put_aside(number, entries, error)
+        except Exception as error:
+            self._failing.add(number)
+            return error
+        finally:
+            if entries:
+                self._pending[number] = entries  # at the end: next time the others come first
+        return None
 
     def _take(self) -> None:
         """Hold what the outbox has, by trial."""
@@ -238,6 +264,7 @@ class Writer:
             self._asking = self._error = None
             self._drop()
             self._left -= amount_of(entry for _, entry in done)
+            self._stuck = self._stuck if self._left else None
             self._wake.notify_all()
 
     def _drop(self) -> None:
@@ -251,8 +278,14 @@ class Writer:
 
     def _failed(self, error: Exception) -> None:
         with self._wake:
+            now = time.monotonic()
             self._error = error
-            self._asking = self._asking or time.monotonic()
+            self._asking = self._asking or now
+            self._stuck = (self._stuck[0] if self._stuck else now), error
+
+    def _unstick(self) -> None:
+        with self._wake:
+            self._stuck = None
 
 
 def patiently(attempt: Callable[[], T], patience: float, delays: Sequence[float] = DELAYS) -> T:
