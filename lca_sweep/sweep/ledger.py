@@ -83,7 +83,7 @@ class Ledger:
             self.ready += [pack for pack in dict.fromkeys(ask.packs) if pack not in self.ready]
         while self.ready:
             pack = self.ready.pop(0)
-            if any(row.state == "running" for row in self.study.pack(pack)):
+            if self._live(pack):
                 return self._issue(pack)
         # a pack that runs may still be split
         return WAIT if self.work_left() or self.study.training() else None
@@ -100,17 +100,20 @@ class Ledger:
             if fresh:  # else the pack is through, and the view has closed it
                 self.view.pack_reported(pack, report)
 
+    def can_be_split(self, pack: int) -> bool:
+        """Whether more than one of its trials is live."""
+        return len(self._live(pack)) > 1
+
     def out_of_memory(self, pack: int, reason: str) -> None:
         """A pack did not fit: its live trials go on as two packs of half the size, from where they were."""
-        live = [row for row in self.study.pack(pack) if row.state == "running"]
+        live = self._live(pack)
         if len(live) < 2:
             self.pack_failed(pack, f"out of memory, with one trial in its pack: {reason}")
             return
         middle = len(live) // 2
-        halves = [[row.number for row in live[:middle]], [row.number for row in live[middle:]]]
         new = [self.next_pack, self.next_pack + 1]
         self.next_pack += 2
-        for numbers, half in zip(halves, new, strict=True):
+        for numbers, half in zip((live[:middle], live[middle:]), new, strict=True):
             self.study.move(numbers, half, origin=pack)
         self.ready = new + self.ready
         self.view.pack_split(pack, new, reason)
@@ -120,18 +123,18 @@ class Ledger:
         failures = self._failures[pack] = self._failures.get(pack, 0) + 1
         if failures > self.config.cluster.max_failures:
             self.pack_failed(pack, reason)
-        elif any(row.state == "running" for row in self.study.pack(pack)):
+        elif self._live(pack):
             self.ready.insert(0, pack)
             self.view.pack_broke(pack, reason)
 
     def pack_over(self, pack: int) -> None:
         """A pack has no more to report; should any of its trials still be open, nobody else would train it."""
-        if not self.stopping.due() and any(row.state == "running" for row in self.study.pack(pack)):
+        if not self.stopping.due() and self._live(pack):
             self.pack_broke(pack, "it ended before its trials did")
 
     def pack_failed(self, pack: int, reason: str) -> None:
         """A pack cannot be trained: its live trials have failed."""
-        live = [row.number for row in self.study.pack(pack) if row.state == "running"]
+        live = self._live(pack)
         for number in live:
             self.tracker.end_trial(number, "failed", reason)
         self.tracker.settle()
@@ -139,6 +142,10 @@ class Ledger:
             self.study.finish(number, "failed", 0.0, reason)
         if live:
             self.view.pack_failed(pack, live, reason)
+
+    def _live(self, pack: int) -> list[int]:
+        """The trials of a pack that have not ended."""
+        return [row.number for row in self.study.pack(pack) if row.state == "running"]
 
     def _issue(self, pack: int) -> Issue:
         # all trials of the pack, also those that ended: without a checkpoint its halving must see them again

@@ -124,9 +124,9 @@ class PackCallback(_Light, Callback):
     def _fail(self, pack: int, reason: str) -> None:
         if found := re.match(r"(?:\w+\.)*StorageError: (.*)", reason):
             raise SweepError(found[1])  # not the trials' fault, and the next ones would fare alike
-        if "running low on memory" in reason:  # Ray has ended the process before the machine would have
-            self.ledger.out_of_memory(pack, reason)
-        else:
+        if "running low on memory" in reason and self.ledger.can_be_split(pack):
+            self.ledger.out_of_memory(pack, reason)  # Ray has ended the process before the machine would have
+        else:  # also a trial alone: others may have taken the memory
             self.ledger.pack_broke(pack, reason)
 
 
