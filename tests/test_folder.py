@@ -136,7 +136,8 @@ def test_a_second_process_is_refused_and_the_next_is_not(tmp_path: Path) -> None
     )
     with holder:
         assert holder.stdout and holder.stdout.readline() == "open\n"
-        message = rf"s: this sweep is being run by process {holder.pid} of .* on .*: python -m lca_sweep stop s$"
+        advice = f"python -m lca_sweep stop s sweep.dir={tmp_path}"
+        message = rf"s: this sweep is being run by process {holder.pid} of .* on .*: {advice}$"
         with pytest.raises(SweepError, match=message), opened(Config(), tmp_path / "s"):
             pass
         holder.kill()  # the lock goes with its process, however that ends

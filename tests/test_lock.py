@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import subprocess
 import sys
 import threading
@@ -19,7 +20,7 @@ from lca_sweep.sweep.errors import SweepError
 from lca_sweep.sweep.lock import LOCK, SIZE, STOP, Lost, Owner, locked, runner
 from lca_sweep.sweep.stop import stop
 
-THERE = Owner("1" * 32, "ada", "another-machine", 77, "2026-01-01 00:00:00")
+THERE = Owner("1" * 32, "ada", "another-machine", "another-boot", 77, "2026-01-01 00:00:00")
 HOLDER = """
 import sys, time
 from pathlib import Path
@@ -135,6 +136,37 @@ def test_taken_over(tmp_path: Path) -> None:
             held.check()
         before = (tmp_path / LOCK).read_bytes()
     assert (tmp_path / LOCK).read_bytes() == before
+
+
+def test_taken_over_and_given_back_by_another(tmp_path: Path) -> None:
+    """Whoever slept through another's whole run learns that, too."""
+    told: list[Lost | None] = []
+    with locked(tmp_path, print) as held:
+        held.on_stop(told.append)
+        (tmp_path / LOCK).write_bytes(b"")
+        wait_for(lambda: told)
+        assert isinstance(told[0], Lost)
+
+
+def test_a_folder_that_is_put_aside_takes_its_lock_along(tmp_path: Path) -> None:
+    """It is not the lock of the folder that has its name now."""
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    with locked(folder, print) as held:
+        folder.rename(tmp_path / "mine.1")
+        folder.mkdir()
+        with pytest.raises(Lost):
+            held.check()
+        with locked(folder, print):
+            pass
+
+
+def test_another_machine_of_the_same_name(tmp_path: Path) -> None:
+    """Not the name counts, but how far the kernel's locks reach."""
+    write(tmp_path, replace(THERE, host=platform.node()))
+    said: list[str] = []
+    with locked(tmp_path, said.append):
+        assert len(said) == 1 and "waiting" in said[0]
 
 
 def test_signs_of_life(tmp_path: Path) -> None:

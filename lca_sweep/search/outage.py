@@ -21,6 +21,8 @@ SILENCE = 2.0  # seconds of an outage that nobody need hear of
 class StudyLost(UserError):
     """The study's storage has not answered for too long; the message is one line for the user."""
 
+    status = 3
+
 
 def silent(line: str) -> None:
     """Say nothing."""

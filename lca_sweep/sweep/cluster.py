@@ -54,6 +54,8 @@ def connected(cluster: Cluster) -> Iterator[Resources]:
         address = os.environ.get("RAY_ADDRESS", "")
         if not address:  # Ray would join whatever runs on this machine, be it somebody's private sweep
             raise SweepError("cluster.address=auto: RAY_ADDRESS is not set; set it, or give the address here")
+    if address.startswith("ray://"):  # there Tune runs in another process, which has none of our books
+        raise SweepError(f"cluster.address={address}: must be the cluster itself (HOST:6379), not its Ray Client")
     _answers(address)
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     try:
@@ -67,6 +69,7 @@ def connected(cluster: Cluster) -> Iterator[Resources]:
     except Exception as error:  # Ray raises a plain one where a part of it dies as it starts
         hint = "" if "RAY_AUTH_MODE" in os.environ else " (does it ask for a token? then set RAY_AUTH_MODE=token)"
         raise SweepError(f"cluster.address={address}: Ray does not connect: {first_line(error)}{hint}") from error
+    signal.signal(signal.SIGTERM, _terminated)  # Ray's own handler aborts
     try:
         if address != "local":
             _same_package(address)
@@ -75,6 +78,10 @@ def connected(cluster: Cluster) -> Iterator[Resources]:
         interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ray does not survive one while it goes down
         ray.shutdown()
         signal.signal(signal.SIGINT, interrupt)
+
+
+def _terminated(*_: object) -> None:
+    sys.exit(128 + signal.SIGTERM)
 
 
 def _answers(address: str) -> None:

@@ -33,6 +33,7 @@ from lca_sweep.sweep.view import View, duration, plural, wide_console
 from lca_sweep.tracking import SweepEnd, SweepRecord, Tracker, TrackingError, open_tracker
 
 DONE, NONE_COMPLETE = 0, 1
+PATIENCE, AT_ONCE = 60.0, 2.0  # seconds for MLflow at the end; what it does not get then is kept for the next start
 
 
 def run(config: Config, space: Space) -> int:
@@ -111,6 +112,7 @@ class _Driver:
     stopping: Stopping
 
     def __post_init__(self) -> None:
+        self.patience = PATIENCE  # with MLflow, at the end
         self.tags = {"data": self.data.name, "data.digest": self.data.digest[:16], **provenance()}
         self.ledger = Ledger(self.config, self.study, self.tracker, self.view, self.tags, self.stopping)
         self.view.trouble = lambda: self.tracker.trouble
@@ -135,7 +137,11 @@ class _Driver:
             if resources:
                 self._train(resources)
         except KeyboardInterrupt:
-            self.stopping.ask(INTERRUPT)  # at once
+            self.patience = AT_ONCE
+            if self.stopping.error:  # that it was stuck is what counts
+                self._give_up(self.stopping.error)
+                raise self.stopping.error from None
+            self.stopping.ask(INTERRUPT)
         except BaseException as error:
             self._give_up(error)
             raise
@@ -163,7 +169,7 @@ class _Driver:
             pass  # whatever the tracker has not written is in its outbox
         self.outcome.tell(f"{headline} after {duration(seconds)}", self.tracker.page)
         if goes_on:
-            self.view.say("the same command again goes on from here")
+            self.view.say(self._how_to_go_on())
         if trouble:
             raise trouble
         if reason:
@@ -172,17 +178,22 @@ class _Driver:
 
     def _give_up(self, error: BaseException) -> None:
         """Something that the sweep needs was lost: nothing that was booked is, and the sweep can go on."""
-        with suppress(Exception):  # what went wrong first is what is told
+        with suppress(Exception, KeyboardInterrupt):  # what went wrong first is what is told
             self._close("failed", first_line(error))
         if isinstance(error, UserError):
             error.status = STUCK.status
-        self.view.say("stopped; the same command again goes on from here")
+        self.view.say(f"stopped; {self._how_to_go_on()}")
+
+    def _how_to_go_on(self) -> str:
+        anew = self.config.sweep.resume == "never"
+        return f"the same command again{', without sweep.resume=never,' if anew else ''} goes on from here"
 
     def _close(self, status: str, message: str = "") -> None:
         self.folder.lock.check()  # else these books are somebody else's now
         with tempfile.TemporaryDirectory(prefix="lca-") as scratch:
             best = self.outcome.best(Path(scratch))
-            self.tracker.end_sweep(SweepEnd(status, self.study.counts(), best, message), say=self.view.say)
+            end = SweepEnd(status, self.study.counts(), best, message)
+            self.tracker.end_sweep(end, patience=self.patience, say=self.view.say)
 
 
 def _check_storage(config: Config) -> None:

@@ -92,10 +92,11 @@ def opened(config: Config, path: Path, say: Callable[[str], None]) -> Iterator[F
 
 def _put_aside(path: Path, say: Callable[[str], None]) -> Path:
     """Rename a sweep's folder, once nobody runs it; its new place."""
-    with locked(path, say):
+    with locked(path, say) as lock:
         places = (path.with_name(f"{path.name}.{count}") for count in itertools.count(1))
         kept = next(place for place in places if not place.exists())
         path.rename(kept)
+        lock.folder = kept
     return kept
 
 

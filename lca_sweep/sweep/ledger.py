@@ -123,7 +123,7 @@ class Ledger:
         failures = self._failures[pack] = self._failures.get(pack, 0) + 1
         if failures > self.config.cluster.max_failures:
             self.pack_failed(pack, reason)
-        elif self._live(pack):
+        elif self._live(pack) and pack not in self.ready:
             self.ready.insert(0, pack)
             self.view.pack_broke(pack, reason)
 

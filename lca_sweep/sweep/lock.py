@@ -31,6 +31,7 @@ class Owner:
     id: str
     user: str
     host: str
+    boot: str  # of the kernel, which is as far as its locks reach: several containers may share it
     pid: int
     since: str
     beat: int = 0
@@ -65,8 +66,9 @@ class Lock:
     def check(self) -> None:
         """Raise Lost if the sweep is no longer this process's."""
         found = read(self._file)
-        if found is not None and found.id != self.owner.id:
-            raise Lost(f"{self.folder}: taken over by {found}, for this process had given no sign of life")
+        if not _is_there(self.folder, self._file) or found is None or found.id != self.owner.id:
+            whom = found or "a process that has ended since"
+            raise Lost(f"{self.folder}: taken over by {whom}, for this process had given no sign of life")
 
     def release(self) -> None:
         """Give the lock back; the file is emptied, so that nobody has to wait for silence."""
@@ -108,7 +110,8 @@ def locked(folder: Path, say: Callable[[str], None]) -> Iterator[Lock]:
     """
     with _opened(folder, os.O_RDWR | os.O_CREAT) as file:
         _take(folder, file, say)
-        owner = Owner(uuid.uuid4().hex, user(), platform.node(), os.getpid(), time.strftime("%Y-%m-%d %H:%M:%S"))
+        now = time.strftime("%Y-%m-%d %H:%M:%S")
+        owner = Owner(uuid.uuid4().hex, user(), platform.node(), _boot(), os.getpid(), now)
         before = read(file)
         _write(file, owner)
         (folder / STOP).unlink(missing_ok=True)  # was for somebody before us
@@ -129,7 +132,7 @@ def runner(folder: Path) -> Owner | None:
     with _opened(folder, os.O_RDWR) as file:
         found = read(file)
         if not _flock(file):
-            return found or Owner("", "somebody", platform.node(), 0, "just now")
+            return found or Owner("", "somebody", platform.node(), _boot(), 0, "just now")
         fcntl.flock(file, fcntl.LOCK_UN)
         return found if found and _is_remote(found) and _beats(file, found) else None
 
@@ -150,6 +153,8 @@ def _take(folder: Path, file: int, say: Callable[[str], None]) -> None:
         time.sleep(0.1)
     else:
         raise SweepError(_refusal(folder, read(file)))
+    if not _is_there(folder, file):
+        raise SweepError(f"{folder}: was put aside by another process just now; try again")
     found = read(file)
     if found and _is_remote(found):  # flock may not reach over this file system
         say(f"last run by {found}; waiting {SILENCE:.0f} s for a sign of life")
@@ -169,11 +174,27 @@ def _beats(file: int, found: Owner) -> bool:
 
 def _refusal(folder: Path, found: Owner | None) -> str:
     whom = found or "another process"
-    return f"{folder}: this sweep is being run by {whom}; to end that: python -m lca_sweep stop {folder.name}"
+    place = "" if folder.parent == Path("sweeps").absolute() else f" sweep.dir={folder.parent}"
+    return f"{folder}: this sweep is being run by {whom}; to end that: python -m lca_sweep stop {folder.name}{place}"
 
 
 def _is_remote(owner: Owner | None) -> bool:
-    return owner is not None and owner.host != platform.node()
+    return owner is not None and owner.boot != _boot()
+
+
+def _is_there(folder: Path, file: int) -> bool:
+    """Whether an open lock file is still the folder's: that may have been put aside, and begun anew."""
+    try:
+        return os.path.samestat(os.fstat(file), os.stat(folder / LOCK))
+    except FileNotFoundError:
+        return False
+
+
+def _boot() -> str:
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:  # not Linux
+        return platform.node()
 
 
 @contextmanager

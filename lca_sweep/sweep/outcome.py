@@ -60,10 +60,10 @@ class Outcome:
 
     def _metrics(self, row: Row) -> Mapping[str, float]:
         """Last metrics of a complete trial, from what its worker wrote; none where that cannot be read."""
-        about = None
-        with suppress(StorageError):
-            about = self.storage.read(f"{layout.trial(row.number)}/{ABOUT}")
-        metrics: Mapping[str, float] = json.loads(about)["metrics"] if about else {}
+        metrics: Mapping[str, float] = {}
+        with suppress(StorageError, ValueError, LookupError):
+            if about := self.storage.read(f"{layout.trial(row.number)}/{ABOUT}"):
+                metrics = json.loads(about)["metrics"]
         return metrics
 
     def _ui(self, page: str) -> list[str]:

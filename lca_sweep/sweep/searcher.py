@@ -12,9 +12,9 @@ from ray.tune.experiment import Trial
 from ray.tune.search import Searcher
 from ray.tune.stopper import Stopper
 
+from lca_sweep.core.errors import first_line
 from lca_sweep.sweep.errors import SweepError
 from lca_sweep.sweep.ledger import WAIT, Ledger
-from lca_sweep.sweep.stopping import STUCK
 
 
 class _Light:
@@ -64,7 +64,7 @@ class SweepStopper(_Light, Stopper):
     """
 
     def __init__(self, ledger: Ledger) -> None:
-        self.ledger, self.training = ledger, set[str]()
+        self.ledger, self.training = ledger, dict[str, int]()  # packs by Tune's trial id
         self._told = False
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
@@ -74,8 +74,10 @@ class SweepStopper(_Light, Stopper):
     def stop_all(self) -> bool:
         """Asked in every round of Tune's loop: whether to end also what has not begun to train."""
         reason = self.ledger.stopping.reason if self.ledger.stopping.due() else None
-        if reason and reason is not STUCK and self.training and not self._told:
-            self.ledger.view.say(f"{reason.text}: finishing the epoch (Ctrl-C: at once)")
+        if reason and self.training and not self._told:
+            error = self.ledger.stopping.error
+            why = first_line(error) if error else reason.text
+            self.ledger.view.say(f"{why}: finishing the epoch (Ctrl-C: at once)")
             self._told = True
         return reason is not None and not self.training
 
@@ -92,7 +94,7 @@ class PackCallback(_Light, Callback):
         self.ledger.stopping.listen()
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        self.training.add(trial.trial_id)
+        self.training[trial.trial_id] = trial.config["pack"]
 
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
@@ -102,17 +104,25 @@ class PackCallback(_Light, Callback):
                 self._book(trial.config["pack"], result)
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        self.training.discard(trial.trial_id)
+        self.training.pop(trial.trial_id, None)
         with self.ledger.stopping.on_error():
             self.ledger.pack_over(trial.config["pack"])
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        self.training.discard(trial.trial_id)
+        self.training.pop(trial.trial_id, None)
         if self.ledger.stopping.error is None and trial.trial_id not in self.broken:
             self.broken.add(trial.trial_id)
             file = trial.error_file  # not `get_error`: that one reads a copy which Tune makes later
             with self.ledger.stopping.on_error():
                 self._fail(trial.config["pack"], last_words(Path(file).read_text() if file else ""))
+
+    def all_broke(self, reason: str) -> None:
+        """Tune itself has ended: whatever was being trained begins again from its checkpoint."""
+        packs = list(self.training.values())
+        self.training.clear()
+        with self.ledger.stopping.on_error():
+            for pack in packs:
+                self.ledger.pack_broke(pack, reason)
 
     def _book(self, pack: int, result: Mapping[str, Any]) -> None:
         self.ledger.book(pack, result["reports"])

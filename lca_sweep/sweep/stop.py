@@ -18,10 +18,13 @@ def stop(place: Path, name: str) -> int:
     if not is_known(folder):
         known = sorted(path.parent.name for path in place.glob(f"*/{IDENTITY}"))
         raise SweepError(f"stop {name}: no sweep of that name in {place}{nearest(name, known)}")
-    owner = runner(folder)
-    if owner is None:
-        raise SweepError(f"stop {name}: nobody runs it")
-    (folder / STOP).touch()
+    try:
+        owner = runner(folder)
+        if owner is None:
+            raise SweepError(f"stop {name}: nobody runs it")
+        (folder / STOP).touch()
+    except OSError as error:
+        raise SweepError(f"stop {name}: {error.filename or folder}: {error.strerror}") from error
     console = wide_console()
     console.print(f"asked {owner} to stop {name}; it finishes its epoch first", soft_wrap=True)
     while (now := runner(folder)) is not None and now.id == owner.id:

@@ -99,7 +99,8 @@ class PackTrainable(tune.Trainable):
             patiently(partial(self.plan.storage.write, f"{layout.trial(trial.trial)}/{name}", content))
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """The same process takes the next pack."""
+        """The same process takes the next pack; the last one may have been told to stop."""
+        self.cleanup()
         self.begin(new_config)
         return True
 

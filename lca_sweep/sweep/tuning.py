@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lca_sweep.config import Config
 from lca_sweep.core.data import Splits
+from lca_sweep.core.errors import first_line
 from lca_sweep.sweep.cluster import Resources
 from lca_sweep.sweep.cost import make_pruner
 from lca_sweep.sweep.folder import Folder
@@ -26,7 +27,6 @@ def tune_packs(
     """
     from ray import tune  # after `connected` has set its environment
 
-    from lca_sweep.sweep.searcher import PackCallback, PackSearcher, SweepStopper
     from lca_sweep.sweep.trainable import PackPlan, PackTrainable
 
     plan = PackPlan(
@@ -38,10 +38,25 @@ def tune_packs(
         threads=config.cluster.cpus_per_pack,
         device=resources.device,
     )
-    stopper = SweepStopper(ledger)
     trainable = tune.with_resources(
         tune.with_parameters(PackTrainable, data=data, plan=plan), {"cpu": resources.cpus, "gpu": resources.gpus}
     )
+    ledger.stopping.start_clock()
+    starts = 0
+    while not _fit(trainable, f"{time.strftime('%Y%m%d-%H%M%S')}-{starts}", folder, ledger, resources):
+        starts += 1
+    if ledger.stopping.error:
+        raise ledger.stopping.error
+
+
+def _fit(trainable: Any, name: str, folder: Folder, ledger: Ledger, resources: Resources) -> bool:
+    """One run of Ray Tune; False if it broke off, with what it trained given back to the ledger."""
+    from ray import tune
+
+    from lca_sweep.sweep.searcher import PackCallback, PackSearcher, SweepStopper
+
+    stopper = SweepStopper(ledger)
+    callback = PackCallback(ledger, stopper)
     tuner = tune.Tuner(
         trainable,
         tune_config=tune.TuneConfig(
@@ -53,22 +68,26 @@ def tune_packs(
             trial_dirname_creator=_name,
         ),
         run_config=tune.RunConfig(
-            name=f"ray-{time.strftime('%Y%m%d-%H%M%S')}",
+            name=f"ray-{name}",
             storage_path=str(folder.path / "logs"),
-            callbacks=[PackCallback(ledger, stopper)],
+            callbacks=[callback],
             stop=stopper,
-            checkpoint_config=tune.CheckpointConfig(
-                checkpoint_frequency=0, checkpoint_at_end=False
-            ),  # packs keep their own
+            # packs keep their own
+            checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
             # the ledger issues a pack that broke again: Tune loses one whose process dies in an awkward moment
             failure_config=tune.FailureConfig(max_failures=0),
             verbose=0,
         ),
     )
-    ledger.stopping.start_clock()
-    tuner.fit()
-    if ledger.stopping.error:
-        raise ledger.stopping.error
+    try:
+        tuner.fit()
+    except Exception as error:
+        # Tune knows no word for a worker that Ray ends in the middle of an epoch because memory runs low
+        if "Caught unexpected exception" not in str(error):
+            raise
+        callback.all_broke(first_line(error.__cause__ or error))
+        return False
+    return True
 
 
 def _name(trial: Trial) -> str:
