@@ -30,10 +30,10 @@ from lca_sweep.sweep.stopping import INTERRUPT, STUCK, Reason, Stopping
 from lca_sweep.sweep.storage import Storage, StorageError, storage_at
 from lca_sweep.sweep.tuning import tune_packs
 from lca_sweep.sweep.view import View, duration, plural, wide_console
-from lca_sweep.tracking import SweepEnd, SweepRecord, Tracker, TrackingError, open_tracker
+from lca_sweep.tracking import PATIENCE, SweepEnd, SweepRecord, Tracker, TrackingError, open_tracker
 
 DONE, NONE_COMPLETE = 0, 1
-PATIENCE, AT_ONCE = 60.0, 2.0  # seconds for MLflow at the end; what it does not get then is kept for the next start
+AT_ONCE = 2.0  # seconds for MLflow in place of PATIENCE; what it does not get then is kept for the next start
 
 
 def run(config: Config, space: Space) -> int:

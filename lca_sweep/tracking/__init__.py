@@ -6,10 +6,11 @@ from pathlib import Path
 
 from lca_sweep.tracking.quiet import behave
 from lca_sweep.tracking.records import BestTrial, SweepEnd, SweepRecord, TrackingError, TrialRecord
-from lca_sweep.tracking.tracker import NullTracker, Tracker
+from lca_sweep.tracking.tracker import PATIENCE, NullTracker, Tracker
 from lca_sweep.tracking.uri import ui_command
 
 __all__ = [
+    "PATIENCE",
     "BestTrial",
     "NullTracker",
     "SweepEnd",
