@@ -113,6 +113,10 @@ class Run:
     ray: Path  # Ray's own folder
     seen: set[Process] = field(default_factory=set)
 
+    def over(self) -> bool:
+        """Whether the driver has ended by itself."""
+        return self.popen.poll() is not None
+
     def workers(self) -> list[Process]:
         """Living processes that train packs."""
         below = descendants(self.popen.pid)

@@ -39,7 +39,7 @@ def disturbed(folder: Path, disturb: Callable[[Run], object], *words: str) -> En
     """The sweep, disturbed once it has reported a few epochs."""
     before = reported(folder, "long")
     with running(folder, *LONG, *words) as run:
-        poll(lambda: reported(folder, "long") >= before + 10, "report")
+        poll(lambda: run.over() or reported(folder, "long") >= before + 10, "report")
         disturb(run)
         return run.end()
 
@@ -85,12 +85,12 @@ def ended_in_order(folder: Path, ended: Ended, code: int, headline: str) -> None
     assert max(saved_epochs(folder)) % EVERY != 0 or newest % EVERY == 0
 
 
-def finished(folder: Path) -> None:
+def finished(folder: Path, epochs: int = EPOCHS) -> None:
     """To the bit what the core gives without disturbance."""
-    ended = sweep(folder, *LONG)
+    ended = sweep(folder, *LONG, f"trainer.epochs={epochs}")
     assert (ended.code, ended.err) == (0, ""), ended.err
     trials, runs = study(folder, "long"), children(folder)
-    shared = {"trainer.epochs": EPOCHS, "trainer.batch_size": 100, "model.width": 12}
+    shared = {"trainer.epochs": epochs, "trainer.batch_size": 100, "model.width": 12}
     expected = retrained(trials, load("digits"), shared)
     assert [trial.state.name for trial in trials] == ["COMPLETE"] * 4
     assert {n: run.metrics for n, run in runs.items()} == {n: metrics for n, (metrics, _) in expected.items()}
@@ -98,11 +98,12 @@ def finished(folder: Path) -> None:
 
 
 def test_asked_then_terminated_then_finished(tmp_path: Path) -> None:
-    ended = disturbed(tmp_path, told_by_another_shell(tmp_path))
+    epochs = 300  # training takes several times as long as `stop` needs to ask
+    ended = disturbed(tmp_path, told_by_another_shell(tmp_path), f"trainer.epochs={epochs}")
     ended_in_order(tmp_path, ended, 130, "asked to stop")
-    ended = disturbed(tmp_path, lambda run: run.popen.send_signal(signal.SIGTERM))
+    ended = disturbed(tmp_path, lambda run: run.popen.send_signal(signal.SIGTERM), f"trainer.epochs={epochs}")
     ended_in_order(tmp_path, ended, 143, "terminated")
-    finished(tmp_path)
+    finished(tmp_path, epochs)
 
 
 def test_budget_then_goal_then_a_higher_one(tmp_path: Path) -> None:
