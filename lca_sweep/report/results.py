@@ -1,0 +1,96 @@
+"""What a report is made of: a sweep and its trials as plain records, with no store behind them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lca_sweep.core.ensemble import EnsembleScore
+from lca_sweep.core.perturbation import Perturbation
+from lca_sweep.core.portrait import Histogram
+from lca_sweep.core.sparsification import KeptCurve
+
+
+@dataclass(frozen=True)
+class Series:
+    """One metric of one trial by epoch."""
+
+    epochs: NDArray[np.int64]  # ascending, from 1
+    values: NDArray[np.float64]  # of the same length
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """What is found out about one trained network, on the test images."""
+
+    ensemble: EnsembleScore
+    histograms: tuple[Mapping[str, Histogram], ...]  # a layer each: of `pi`, `m` and `xi`
+    fields: Mapping[str, NDArray[np.float64]]  # by category, (inputs): share of an input's first-layer weights
+    kept: KeptCurve
+    perturbation: Perturbation | None  # where it was asked for
+
+
+@dataclass(frozen=True)
+class TrialResult:
+    """One trial; `state` is running, complete, pruned or failed."""
+
+    number: int
+    state: str
+    value: float | None  # the objective, where it is complete
+    reason: str  # why it failed
+    params: Mapping[str, Any]  # the searched knobs, by dotted name
+    knobs: Mapping[str, Any]  # all of a trial's knobs, by dotted name
+    history: Mapping[str, Series] = field(default_factory=dict)  # by metric; empty where nothing could be read
+    analysis: Analysis | None = None
+
+    def last(self, metric: str) -> float | None:
+        """A metric after the last epoch, if it was recorded."""
+        series = self.history.get(metric)
+        return None if series is None else float(series.values[-1])
+
+
+@dataclass(frozen=True)
+class DataInfo:
+    """The images that were trained on and tested on."""
+
+    name: str
+    digest: str  # SHA-256, hex
+    inputs: int
+    classes: int
+    shape: tuple[int, ...] | None  # of an image, e.g. (28, 28), or (3, 32, 32); None if it has none
+    images: tuple[int, int, int]  # how many to train, to validate, to test
+
+
+@dataclass(frozen=True)
+class SweepResult:
+    """A sweep as it stands."""
+
+    name: str
+    uid: str
+    question: str  # what it was made to find out, in a sentence or two; may be empty
+    objective: str  # the metric that is maximised
+    folder: str
+    data: DataInfo
+    trials: tuple[TrialResult, ...]  # by number
+    importances: Mapping[str, float]  # of the searched knobs, sum 1; empty where they cannot be told
+    config: Mapping[str, Any]  # nested
+    provenance: Mapping[str, str]  # versions, commit, device
+    page: str = ""  # address of its runs in the MLflow UI
+
+    @property
+    def complete(self) -> tuple[TrialResult, ...]:
+        """Complete trials, best first (ties: the earlier one)."""
+        done = [trial for trial in self.trials if trial.value is not None]
+        return tuple(sorted(done, key=lambda trial: (-(trial.value or 0.0), trial.number)))
+
+    def groups(self) -> dict[tuple[tuple[str, Any], ...], tuple[TrialResult, ...]]:
+        """Trials that differ in their seed alone, by their other searched knobs."""
+        found: dict[tuple[tuple[str, Any], ...], list[TrialResult]] = {}
+        for trial in self.trials:
+            key = tuple((name, value) for name, value in trial.params.items() if not name.endswith("seed"))
+            found.setdefault(key, []).append(trial)
+        return {key: tuple(trials) for key, trials in found.items()}
