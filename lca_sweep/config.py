@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl
 
 from lca_sweep.core.knobs import Init, KnobError, Model, Prior, Trainer, TrialKnobs, check, knob
 
-__all__ = ["Cluster", "Config", "Data", "KnobError", "Pack", "Pruner", "Search", "Sweep", "Tracking", "validate"]
+__all__ = ["Analysis", "Cluster", "Config", "Data", "KnobError", "Pack", "Pruner", "Search", "Sweep", "Tracking", "validate"]
 
 
 NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")  # also a folder's name
@@ -90,10 +90,21 @@ class Tracking:
 
 
 @dataclass
+class Analysis:
+    """What is found out about trained networks when a sweep is over, on the test images."""
+
+    trials: int | None = knob(1, "so many of the best trials are looked into; null: all complete ones", ge=0)
+    subnetworks: int = knob(100, "sub-networks that are drawn from each", ge=2)
+    perturbation: bool = knob(False, "also change weights of each category, layer by layer (Li & Huang 2020, Fig. 3)")
+    repeats: int = knob(10, "sub-networks in which they are changed", ge=2)
+
+
+@dataclass
 class Sweep:
     """A named search."""
 
     name: str | None = knob(None, "name of the sweep, also of its folder; null: made from the knobs")
+    question: str = knob("", "what the sweep is to find out; heads its report")
     dir: str = knob("sweeps", "folder that holds the folders of all sweeps")
     storage: str | None = knob(
         None, "where checkpoints and weights go: a folder or s3://bucket/path; null: the sweep's folder"
@@ -126,6 +137,7 @@ class Config:
     pruner: Pruner = field(default_factory=Pruner)
     cluster: Cluster = field(default_factory=Cluster)
     tracking: Tracking = field(default_factory=Tracking)
+    analysis: Analysis = field(default_factory=Analysis)
     sweep: Sweep = field(default_factory=Sweep)
 
     def trial(self) -> TrialKnobs:

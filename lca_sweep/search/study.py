@@ -237,21 +237,25 @@ class Study:
         return self._table.mirror.get_trial(number)
 
     def _row(self, number: int) -> Row:
-        trial = self._trial(number)
-        attrs, done = trial.user_attrs, trial.state == TrialState.COMPLETE
-        # what an older version left half-written belongs to no pack yet
-        half = not trial.state.is_finished() and not self._space.keys() <= trial.params.keys()
-        return Row(
-            number=number,
-            state=_NAMES[trial.state],
-            params=trial.params,
-            values=trial.intermediate_values,
-            value=trial.value if done else None,
-            pack=None if half else attrs.get("pack"),
-            reason="" if done else attrs.get("reason", ""),
-            origins=tuple(attrs.get("origins", ())),
-            until=attrs.get("until"),
-        )
+        return row_of(self._trial(number), self._space)
+
+
+def row_of(trial: FrozenTrial, space: Space) -> Row:
+    """A trial of Optuna's in a study of this space."""
+    attrs, done = trial.user_attrs, trial.state == TrialState.COMPLETE
+    # what an older version left half-written belongs to no pack yet
+    half = not trial.state.is_finished() and not space.keys() <= trial.params.keys()
+    return Row(
+        number=trial.number,
+        state=_NAMES[trial.state],
+        params=trial.params,
+        values=trial.intermediate_values,
+        value=trial.value if done else None,
+        pack=None if half else attrs.get("pack"),
+        reason="" if done else attrs.get("reason", ""),
+        origins=tuple(attrs.get("origins", ())),
+        until=attrs.get("until"),
+    )
 
 
 def _holds(distribution: BaseDistribution, value: Any) -> bool:

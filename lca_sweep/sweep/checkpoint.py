@@ -99,6 +99,19 @@ def find(
     return None, [f"{line}; begins anew" for line in unusable]
 
 
+def newest_history(storage: Storage, packs: Sequence[int], uid: str) -> Sequence[Mapping[str, Any]]:
+    """The reports in the newest usable checkpoint of the first pack that has one; none if there is none.
+
+    Raises StorageError if nothing can be listed.
+    """
+    for epoch, name in _newest_first(storage, packs):
+        with suppress(UnusableError):
+            found = _read(storage, name, epoch)
+            if found.owner.uid == uid:
+                return found.history
+    return []
+
+
 def to_bytes(checkpoint: Checkpoint) -> bytes:
     """The file's content."""
     header = {

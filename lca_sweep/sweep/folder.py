@@ -27,6 +27,8 @@ FREE = (
     "sweep.grace",
     "sweep.resume",
     "sweep.dir",
+    "sweep.question",
+    "analysis.",
     "cluster.",
     "data.dir",
     "pack.checkpoint_every",

@@ -5,19 +5,15 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from lca_sweep.core.knobs import nearest
 from lca_sweep.sweep.errors import SweepError
-from lca_sweep.sweep.folder import IDENTITY, is_known
+from lca_sweep.sweep.known import path_of
 from lca_sweep.sweep.lock import LOOK, STOP, runner
 from lca_sweep.sweep.view import wide_console
 
 
 def stop(place: Path, name: str) -> int:
     """Ask the sweep to end in order, and wait until it has; exit status 0. SweepError if nobody runs it."""
-    folder = place.absolute() / name
-    if not is_known(folder):
-        known = sorted(path.parent.name for path in place.glob(f"*/{IDENTITY}"))
-        raise SweepError(f"stop {name}: no sweep of that name in {place}{nearest(name, known)}")
+    folder = path_of(place, name, "stop")
     try:
         owner = runner(folder)
         if owner is None:

@@ -1,0 +1,76 @@
+"""A study as it stands, for those who only look: nothing is written, whoever may be writing it meanwhile."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import optuna
+from optuna.exceptions import StorageInternalError
+from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
+from optuna.storages import BaseStorage, JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import TrialState, create_trial
+
+from lca_sweep.core.errors import UserError, first_line
+from lca_sweep.search.space import Space
+from lca_sweep.search.storage import JOURNAL, database
+from lca_sweep.search.study import Row, row_of
+
+FEWEST = 8  # trials from which importances are told
+
+
+class ReadError(UserError):
+    """A study cannot be read; the message is one line for the user."""
+
+
+def read_rows(folder: Path, url: str | None, name: str, space: Space) -> list[Row]:
+    """Every trial of a study, by number: of the journal in `folder`, or of the database at `url`.
+
+    Raises ReadError if there is no such study or it cannot be read, KnobError if the database cannot be opened.
+    """
+    where = f"the study {name} at {'search.storage' if url else folder / JOURNAL}"
+    try:
+        storage = database(url) if url else _journal(folder / JOURNAL)
+        trials = storage.get_all_trials(storage.get_study_id_from_name(name), deepcopy=False)
+    except KeyError as error:
+        raise ReadError(f"{where}: there is none") from error
+    except (OSError, ValueError, StorageInternalError) as error:
+        raise ReadError(f"{where}: cannot be read: {first_line(error)}") from error
+    return [row_of(trial, space) for trial in trials]
+
+
+def _journal(file: Path) -> BaseStorage:
+    os.stat(file)  # for Optuna would make an empty one
+    return JournalStorage(JournalFileBackend(str(file)))
+
+
+def importances(rows: Sequence[Row], space: Space) -> tuple[int, dict[str, float]]:
+    """How much of the objective each searched knob decides (PED-ANOVA, Watanabe et al. 2023), the largest first, sum 1.
+
+    Told by the objective at the last epoch that at least half of the trials reached, which comes first: so trials that
+    left early count too. Empty where there are too few trials, or all do equally well.
+    """
+    ended = [row for row in rows if row.values and row.state in ("complete", "pruned")]
+    if len(ended) < FEWEST or not space:
+        return 0, {}
+    epoch = sorted((max(row.values) for row in ended), reverse=True)[(len(ended) - 1) // 2]
+    values = {row.number: row.values[epoch] for row in ended if epoch in row.values}
+    if len(values) < FEWEST or len(set(values.values())) == 1:
+        return epoch, {}
+    return epoch, _ped_anova([row for row in ended if row.number in values], values.__getitem__, space)
+
+
+def _ped_anova(rows: Sequence[Row], value: Callable[[int], float], space: Space) -> dict[str, float]:
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.create_study(direction="maximize")
+    for row in rows:
+        params = {name: row.params[name] for name in space}
+        study.add_trial(
+            create_trial(
+                state=TrialState.COMPLETE, params=params, distributions=dict(space), value=value(row.number)
+            )
+        )
+    # the better third against all: of a few trials the default, a tenth, is no more than one
+    return get_param_importances(study, evaluator=PedAnovaImportanceEvaluator(target_quantile=1 / 3))

@@ -1,0 +1,115 @@
+"""All that a report is made of, from what the study and the storage hold."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lca_sweep.config import Config
+from lca_sweep.core.data import Splits
+from lca_sweep.core.knobs import flat
+from lca_sweep.core.network import ABOUT
+from lca_sweep.core.train import OBJECTIVE
+from lca_sweep.report.results import Analysis, DataInfo, Series, SweepResult, TrialResult
+from lca_sweep.search.reading import importances
+from lca_sweep.search.space import Space, knobs
+from lca_sweep.search.study import Row
+from lca_sweep.sweep import checkpoint, layout
+from lca_sweep.sweep.folder import plain_config
+from lca_sweep.sweep.storage import Storage, StorageError
+
+History = dict[str, Series]
+
+
+@dataclass(frozen=True)
+class Source:
+    """A sweep with all that is known of it."""
+
+    name: str
+    uid: str
+    path: Path
+    config: Config
+    space: Space
+    rows: Sequence[Row]
+    storage: Storage
+    data: Splits
+    tags: Mapping[str, str]
+    page: str = ""  # of the MLflow UI
+
+
+def gather(source: Source, analyses: Mapping[int, Analysis]) -> SweepResult:
+    """The sweep as a report has it. Raises StorageError if the checkpoints cannot be listed."""
+    history = histories(source.storage, source.rows, source.uid)
+    epoch, shares = importances(source.rows, source.space)
+
+    def one(row: Row) -> TrialResult:
+        whole = flat(knobs(source.config, row.params))
+        number = row.number
+        return TrialResult(
+            number, row.state, row.value, row.reason, row.params, whole, history[number], analyses.get(number)
+        )
+
+    return SweepResult(
+        name=source.name,
+        uid=source.uid,
+        question=source.config.sweep.question,
+        objective=OBJECTIVE,
+        folder=str(source.path),
+        data=_data_info(source.data),
+        # a trial put in by hand that does not belong here has failed, and has no knobs of ours
+        trials=tuple(one(row) for row in source.rows if source.space.keys() <= row.params.keys()),
+        importances=shares,
+        importances_at=epoch,
+        config=plain_config(source.config),
+        provenance=source.tags,
+        page=source.page,
+    )
+
+
+def histories(storage: Storage, rows: Sequence[Row], uid: str) -> dict[int, History]:
+    """Every metric of every trial by epoch: of its pack's newest checkpoint, or at least the last, kept with its weights."""
+    found: dict[int, History] = {row.number: {} for row in rows}
+    packs = {(row.pack, *row.origins): None for row in rows if row.pack is not None}
+    for pack in packs:
+        reports = checkpoint.newest_history(storage, [number for number in pack if number is not None], uid)
+        members = {row.number for row in rows if (row.pack, *row.origins) == pack}
+        found |= _series(reports, members)
+    for row in rows:
+        if row.state == "complete" and not found[row.number]:
+            found[row.number] = _last_of(storage, row.number)
+    return found
+
+
+def _series(reports: Iterable[Mapping[str, Any]], members: set[int]) -> dict[int, History]:
+    points: dict[int, dict[str, list[tuple[int, float]]]] = {number: {} for number in members}
+    for report in reports:
+        for trial in report["trials"]:
+            if trial["trial"] in members:
+                for name, value in trial["metrics"].items():
+                    points[trial["trial"]].setdefault(name, []).append((report["epoch"], value))
+    return {
+        number: {name: _of_points(pairs) for name, pairs in metrics.items()} for number, metrics in points.items()
+    }
+
+
+def _of_points(points: Sequence[tuple[int, float]]) -> Series:
+    return Series(np.array([epoch for epoch, _ in points]), np.array([value for _, value in points], dtype=float))
+
+
+def _last_of(storage: Storage, number: int) -> History:
+    with suppress(StorageError, ValueError, LookupError, TypeError):
+        about = json.loads(storage.read(f"{layout.trial(number)}/{ABOUT}") or b"null")
+        return {name: _of_points([(about["epoch"], value)]) for name, value in about["metrics"].items()}
+    return {}
+
+
+def _data_info(data: Splits) -> DataInfo:
+    parts = (data.train, data.validation, data.test)
+    train, validation, test = (len(part.y) for part in parts)
+    return DataInfo(data.name, data.digest, data.inputs, data.classes, data.shape, (train, validation, test))
