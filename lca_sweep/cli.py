@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from lca_sweep import __version__
+from lca_sweep.commands import COMMANDS
 from lca_sweep.compose import compose, config_dir, groups, hydra_words, register
 from lca_sweep.config import Config, validate
 from lca_sweep.core.errors import UserError
@@ -37,6 +38,7 @@ lca_sweep {version}: sweeps over spike-and-slab networks trained by gBP
   python -m lca_sweep +sweep=mnist '~sweep.space.model' model.width=200
 
   python -m lca_sweep stop NAME              end a running sweep in order
+  python -m lca_sweep report NAME            make its page of figures and results anew
 
 The same command again resumes what was interrupted; more trials extend it.
 Ctrl-C once finishes the epoch and saves it; twice ends at once.
@@ -89,8 +91,8 @@ def usage(folders: Sequence[Path]) -> str:
 
 
 def _open(argv: list[str]) -> int:
-    if argv[:1] == ["stop"]:
-        return _stop(argv[1:])
+    if argv and argv[0] in COMMANDS:
+        return COMMANDS[argv[0]](argv[1:])
     flags = _parser().parse_intermixed_args(argv)
     _refuse_misuse(flags)
     folders = [config_dir(), *_own_folder(flags.config_dir)]
@@ -123,17 +125,6 @@ def _run(config: Config) -> int:
     from lca_sweep.search.space import parse  # after a wrong knob was refused: Optuna takes a while to import
 
     return start(config, parse(config.sweep.space, config))
-
-
-def _stop(words: list[str]) -> int:
-    """`stop NAME [sweep.dir=DIR]`."""
-    names = [word for word in words if not word.startswith("sweep.dir=")]
-    places = [word.removeprefix("sweep.dir=") for word in words if word.startswith("sweep.dir=")]
-    if len(names) != 1 or len(places) > 1 or names[0].startswith("-"):
-        raise UsageError("stop: write stop NAME, or stop NAME sweep.dir=DIR")
-    from lca_sweep.sweep.stop import stop
-
-    return stop(Path(places[0] if places else Config().sweep.dir), names[0])
 
 
 class _Parser(argparse.ArgumentParser):

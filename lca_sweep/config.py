@@ -9,7 +9,19 @@ from urllib.parse import parse_qsl
 
 from lca_sweep.core.knobs import Init, KnobError, Model, Prior, Trainer, TrialKnobs, check, knob
 
-__all__ = ["Analysis", "Cluster", "Config", "Data", "KnobError", "Pack", "Pruner", "Search", "Sweep", "Tracking", "validate"]
+__all__ = [
+    "Analysis",
+    "Cluster",
+    "Config",
+    "Data",
+    "KnobError",
+    "Pack",
+    "Pruner",
+    "Search",
+    "Sweep",
+    "Tracking",
+    "validate",
+]
 
 
 NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")  # also a folder's name

@@ -68,9 +68,7 @@ def _ped_anova(rows: Sequence[Row], value: Callable[[int], float], space: Space)
     for row in rows:
         params = {name: row.params[name] for name in space}
         study.add_trial(
-            create_trial(
-                state=TrialState.COMPLETE, params=params, distributions=dict(space), value=value(row.number)
-            )
+            create_trial(state=TrialState.COMPLETE, params=params, distributions=dict(space), value=value(row.number))
         )
     # the better third against all: of a few trials the default, a tenth, is no more than one
     return get_param_importances(study, evaluator=PedAnovaImportanceEvaluator(target_quantile=1 / 3))

@@ -75,11 +75,12 @@ def gather(source: Source, analyses: Mapping[int, Analysis]) -> SweepResult:
 def histories(storage: Storage, rows: Sequence[Row], uid: str) -> dict[int, History]:
     """Every metric of every trial by epoch: of its pack's newest checkpoint, or at least the last, kept with its weights."""
     found: dict[int, History] = {row.number: {} for row in rows}
-    packs = {(row.pack, *row.origins): None for row in rows if row.pack is not None}
-    for pack in packs:
-        reports = checkpoint.newest_history(storage, [number for number in pack if number is not None], uid)
-        members = {row.number for row in rows if (row.pack, *row.origins) == pack}
-        found |= _series(reports, members)
+    packs: dict[tuple[int, ...], set[int]] = {}
+    for row in rows:
+        if row.pack is not None:
+            packs.setdefault((row.pack, *row.origins), set()).add(row.number)
+    for pack, members in packs.items():
+        found |= _series(checkpoint.newest_history(storage, pack, uid), members)
     for row in rows:
         if row.state == "complete" and not found[row.number]:
             found[row.number] = _last_of(storage, row.number)
@@ -93,9 +94,7 @@ def _series(reports: Iterable[Mapping[str, Any]], members: set[int]) -> dict[int
             if trial["trial"] in members:
                 for name, value in trial["metrics"].items():
                     points[trial["trial"]].setdefault(name, []).append((report["epoch"], value))
-    return {
-        number: {name: _of_points(pairs) for name, pairs in metrics.items()} for number, metrics in points.items()
-    }
+    return {number: {name: _of_points(pairs) for name, pairs in metrics.items()} for number, metrics in points.items()}
 
 
 def _of_points(points: Sequence[tuple[int, float]]) -> Series:

@@ -1,0 +1,126 @@
+"""The report of a sweep: at its end, or whenever somebody asks for one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from lca_sweep.config import Config, validate
+from lca_sweep.core.data import Splits, load
+from lca_sweep.core.errors import UserError, first_line
+from lca_sweep.report.page import write_report, write_trial
+from lca_sweep.report.results import Analysis
+from lca_sweep.search.reading import read_rows
+from lca_sweep.search.space import parse
+from lca_sweep.search.study import Row
+from lca_sweep.sweep.analyses import analysed
+from lca_sweep.sweep.errors import SweepError
+from lca_sweep.sweep.gather import Source, gather
+from lca_sweep.sweep.known import Known
+from lca_sweep.sweep.provenance import provenance
+from lca_sweep.sweep.storage import Storage, storage_at
+from lca_sweep.sweep.view import plural, wide_console
+
+FOLDER = "report"  # in the sweep's
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was written."""
+
+    page: Path  # the HTML page
+    trials: Mapping[int, Path]  # folders with what belongs to single trials
+
+    @property
+    def folder(self) -> Path:
+        """Page, figures and numbers."""
+        return self.page.parent
+
+
+def make_report(source: Source, say: Callable[[str], None], enough: Callable[[], bool] = bool) -> Report:
+    """Look into the best trials, as `analysis` has it, and write the report into the sweep's folder.
+
+    What is wrong with a single trial is said, and the others go on. Between two trials `enough` may break off, with
+    SweepError. Raises UserError if the report cannot be written.
+    """
+    analyses = _analyses(source, say, enough)
+    result = gather(source, analyses)
+    folder = source.path / FOLDER
+    try:
+        page = write_report(result, folder)
+        trials = {
+            trial.number: write_trial(trial, result.data, folder / "trials" / f"{trial.number:04d}")
+            for trial in result.trials
+            if trial.analysis
+        }
+    except OSError as error:
+        raise SweepError(f"{error.filename or folder}: {error.strerror or first_line(error)}") from error
+    return Report(page, trials)
+
+
+def report(known: Known) -> int:
+    """`report NAME`: of a sweep that may be over or running; exit status 0."""
+    console = wide_console()
+
+    def say(line: str) -> None:
+        console.print(line, markup=False, soft_wrap=True)
+
+    made = make_report(_read(known), say)
+    say(f"{os.path.relpath(made.page)}")
+    return 0
+
+
+def storage_of(config: Config, path: Path, uid: str) -> Storage:
+    """Where checkpoints and weights go; a storage that many share may hold another sweep of the same name."""
+    place = config.sweep.storage
+    return storage_at(str(path)) if place is None else storage_at(place, f"{path.name}-{uid[:8]}")
+
+
+def data_of(config: Config) -> Splits:
+    """The data set of a config. Raises DataError."""
+    home = os.path.expanduser(config.data.dir) if config.data.dir else None
+    return load(config.data.name, dir=home)
+
+
+def data_tags(data: Splits) -> dict[str, str]:
+    """What a result was made from and with."""
+    return {"data": data.name, "data.digest": data.digest[:16], **provenance()}
+
+
+def _read(known: Known) -> Source:
+    config = known.config
+    validate(config)
+    if config.search.storage and "***" in config.search.storage:
+        raise SweepError(f"report {known.name}: its study is in a database; say search.storage=URL, with the password")
+    space = parse(config.sweep.space, config)
+    rows = read_rows(known.path, config.search.storage, known.study, space)
+    data = data_of(config)
+    storage = storage_of(config, known.path, known.uid)
+    return Source(known.name, known.uid, known.path, config, space, rows, storage, data, data_tags(data))
+
+
+def _analyses(source: Source, say: Callable[[str], None], enough: Callable[[], bool]) -> dict[int, Analysis]:
+    chosen = _chosen(source)
+    found: dict[int, Analysis] = {}
+    console = wide_console()
+    if len(chosen) > 1 and not console.is_terminal:
+        say(f"looking into {plural(len(chosen), 'trial')}")
+    with console.status("") as status:
+        for place, row in enumerate(chosen, 1):
+            if enough():
+                raise SweepError("broken off")
+            status.update(f"looking into trial {row.number} ({place} of {len(chosen)})")
+            try:
+                found[row.number] = analysed(source.storage, row.number, source.data, source.config.analysis)
+            except UserError as error:
+                say(str(error))
+    return found
+
+
+def _chosen(source: Source) -> Sequence[Row]:
+    """The best complete trials; if all are wanted, all."""
+    done = [row for row in source.rows if row.value is not None]
+    best = sorted(done, key=lambda row: (-(row.value or 0.0), row.number))
+    return best[: source.config.analysis.trials]
