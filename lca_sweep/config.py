@@ -105,6 +105,7 @@ class Tracking:
 class Analysis:
     """What is found out about trained networks when a sweep is over, on the test images."""
 
+    report: bool = knob(True, "make a page of results and figures at the end of the sweep")
     trials: int | None = knob(1, "so many of the best trials are looked into; null: all complete ones", ge=0)
     subnetworks: int = knob(100, "sub-networks that are drawn from each", ge=2)
     perturbation: bool = knob(False, "also change weights of each category, layer by layer (Li & Huang 2020, Fig. 3)")

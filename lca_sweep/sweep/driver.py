@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import tempfile
 import time
 from collections.abc import Iterator
@@ -14,7 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from lca_sweep.config import Config, KnobError
-from lca_sweep.core.data import Splits, load
+from lca_sweep.core.data import Splits
 from lca_sweep.core.errors import UserError, first_line
 from lca_sweep.search.space import Space
 from lca_sweep.search.storage import database, journal
@@ -22,10 +21,11 @@ from lca_sweep.search.study import Study
 from lca_sweep.sweep.cluster import Resources, connected
 from lca_sweep.sweep.errors import SweepError
 from lca_sweep.sweep.folder import Folder, folder_path, is_known, lasting, opened, plain_config
+from lca_sweep.sweep.gather import Source
 from lca_sweep.sweep.ledger import Ledger
 from lca_sweep.sweep.lock import Lost
 from lca_sweep.sweep.outcome import Outcome
-from lca_sweep.sweep.provenance import provenance
+from lca_sweep.sweep.reporting import Report, data_of, data_tags, make_report, storage_of
 from lca_sweep.sweep.stopping import INTERRUPT, STUCK, Reason, Stopping
 from lca_sweep.sweep.storage import Storage, StorageError, storage_at
 from lca_sweep.sweep.tuning import tune_packs
@@ -43,8 +43,7 @@ def run(config: Config, space: Space) -> int:
     it needs was lost on the way (a disk, a database); 130, 143: interrupted, terminated. After 3, 130 and 143 the same
     command goes on. Everything that can be refused is refused before anything is written.
     """
-    home = os.path.expanduser(config.data.dir) if config.data.dir else None
-    data = load(config.data.name, dir=home, train_size=config.data.train_size)
+    data = data_of(config)
     _check_batch(config, data)
     name = config.sweep.name or derived_name(config)
     path = folder_path(config, name)
@@ -61,7 +60,8 @@ def run(config: Config, space: Space) -> int:
         folder.lock.on_stop(partial(_asked_to_stop, stopping, tracker))
         study = Study.open(config, folder.study, space, books or journal(folder.path), view.say)
         study.claim(folder.uid)
-        driver = _Driver(config, data, name, folder, _storage(config, name, folder), study, tracker, view, stopping)
+        storage = storage_of(config, folder.path, folder.uid)
+        driver = _Driver(config, space, data, name, folder, storage, study, tracker, view, stopping)
         if resources is None and driver.work_left():
             resources = _start_ray(config, stack)
         stack.enter_context(stopping.signals())
@@ -102,6 +102,7 @@ class _Driver:
     """One start of one sweep, with all its parts in hand."""
 
     config: Config
+    space: Space
     data: Splits
     name: str
     folder: Folder
@@ -113,7 +114,7 @@ class _Driver:
 
     def __post_init__(self) -> None:
         self.patience = PATIENCE  # with MLflow, at the end
-        self.tags = {"data": self.data.name, "data.digest": self.data.digest[:16], **provenance()}
+        self.tags = data_tags(self.data)
         self.ledger = Ledger(self.config, self.study, self.tracker, self.view, self.tags, self.stopping)
         self.view.trouble = lambda: self.tracker.trouble
         self.outcome = Outcome(self.config, self.study, self.storage, self.view)
@@ -162,7 +163,8 @@ class _Driver:
         headline = reason.text if reason else "done"
         trouble: TrackingError | None = None
         try:
-            self._close("interrupted" if goes_on else "finished", headline if reason else "")
+            report = None if goes_on else self._report()
+            self._close("interrupted" if goes_on else "finished", headline if reason else "", report)
         except TrackingError as error:
             error.status, trouble = STUCK.status, error  # told after the results, which are safe
         except KeyboardInterrupt:
@@ -188,11 +190,44 @@ class _Driver:
         anew = self.config.sweep.resume == "never"
         return f"the same command again{', without sweep.resume=never,' if anew else ''} goes on from here"
 
-    def _close(self, status: str, message: str = "") -> None:
+    def _report(self) -> Report | None:
+        """Figures and the page; a sweep that has none, for whatever reason, is complete all the same."""
+        if not self.config.analysis.report:
+            return None
+        folder, rows = self.folder, self.study.rows()
+        source = Source(
+            self.name,
+            folder.uid,
+            folder.path,
+            self.config,
+            self.space,
+            rows,
+            self.storage,
+            self.data,
+            self.tags,
+            self.tracker.page,
+        )
+        before = self.stopping.reason
+        try:
+            return make_report(source, self.view.say, lambda: self.stopping.reason is not before)
+        except (UserError, KeyboardInterrupt) as error:
+            why = "interrupted" if isinstance(error, KeyboardInterrupt) else first_line(error)
+            self.view.say(f"no report: {why}; to make it: python -m lca_sweep report {self.name}")
+            return None
+
+    def _close(self, status: str, message: str = "", report: Report | None = None) -> None:
         self.folder.lock.check()  # else these books are somebody else's now
         with tempfile.TemporaryDirectory(prefix="lca-") as scratch:
             best = self.outcome.best(Path(scratch))
-            end = SweepEnd(status, self.study.counts(), best, message)
+            end = SweepEnd(
+                status,
+                self.study.counts(),
+                best,
+                message,
+                question=self.config.sweep.question,
+                report=report.folder if report else None,
+                trial_files=report.trials if report else {},
+            )
             self.tracker.end_sweep(end, patience=self.patience, say=self.view.say)
 
 
@@ -205,12 +240,6 @@ def _check_storage(config: Config) -> None:
         storage_at(place).check()
     except StorageError as error:
         raise SweepError(f"sweep.storage={place}: {error.reason}") from error
-
-
-def _storage(config: Config, name: str, folder: Folder) -> Storage:
-    """Where checkpoints and weights go; a storage that many share may hold another sweep of the same name."""
-    place = config.sweep.storage
-    return storage_at(str(folder.path)) if place is None else storage_at(place, f"{name}-{folder.uid[:8]}")
 
 
 def derived_name(config: Config) -> str:

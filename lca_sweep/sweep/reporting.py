@@ -110,7 +110,7 @@ def _analyses(source: Source, say: Callable[[str], None], enough: Callable[[], b
     with console.status("") as status:
         for place, row in enumerate(chosen, 1):
             if enough():
-                raise SweepError("broken off")
+                raise SweepError("interrupted")
             status.update(f"looking into trial {row.number} ({place} of {len(chosen)})")
             try:
                 found[row.number] = analysed(source.storage, row.number, source.data, source.config.analysis)
