@@ -73,7 +73,7 @@ def gather(source: Source, analyses: Mapping[int, Analysis]) -> SweepResult:
 
 
 def histories(storage: Storage, rows: Sequence[Row], uid: str) -> dict[int, History]:
-    """Every metric of each trial by epoch: of its pack's newest checkpoint, or at least the last, kept with its weights."""
+    """Every metric of each trial by epoch: of its pack's newest checkpoint, or the last one, kept with its weights."""
     found: dict[int, History] = {row.number: {} for row in rows}
     packs: dict[tuple[int, ...], set[int]] = {}
     for row in rows:
