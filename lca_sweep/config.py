@@ -24,6 +24,8 @@ __all__ = [
 ]
 
 
+DATA = ("mnist", "mnist_full", "fashion_mnist", "cifar10", "digits")
+NO_FILES = ("mnist", "digits")  # they come with lca_sweep and scikit-learn
 NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")  # also a folder's name
 
 
@@ -40,7 +42,7 @@ def without_password(url: str) -> str:
 class Data:
     """Which images, and how many of them are trained on."""
 
-    name: str = knob("mnist", "data set", choices=("mnist", "mnist_full", "digits"))
+    name: str = knob("mnist", "data set", choices=DATA)
     dir: str | None = knob(None, "folder with the data set's files; null: the user's cache, filled by a download")
     train_size: int | None = knob(None, "use only the first so many training images; null: all", ge=1)
 
@@ -166,9 +168,11 @@ def validate(config: Config) -> None:
             f"pack.size={config.pack.size}: pruner=halving compares the trials of a pack; "
             f"must be >= pruner.eta={config.pruner.eta} (or pruner=none)"
         )
-    if config.data.dir is not None and config.data.name in ("mnist", "digits"):
+    if config.data.dir is not None and config.data.name in NO_FILES:
+        others = ", ".join(name for name in DATA if name not in NO_FILES)
         raise KnobError(
-            f"data.dir={config.data.dir}: {config.data.name} needs no files; must be null (or data=mnist_full)"
+            f"data.dir={config.data.dir}: {config.data.name} needs no files; "
+            f"must be null (or data.name one of {others})"
         )
     gpus = config.cluster.gpus_per_pack
     if gpus is not None and gpus > 1 and gpus != int(gpus):

@@ -23,6 +23,7 @@ from lca_sweep.core.errors import UserError
 from lca_sweep.core.knobs import flat
 from lca_sweep.search.space import Space
 
+SWEEPS = groups([config_dir()])["sweep"]
 ROOT = Path(__file__).parents[1]
 
 
@@ -162,15 +163,15 @@ WRONG: list[tuple[list[str], list[str]]] = [
     (["trainer.lr=nan"], ["trainer.lr=nan"]),
     (["trainer.epochs=0"], ["trainer.epochs=0: must be >= 1"]),
     (["init.spike=1.5"], ["init.spike=1.5: must be >= 0 and <= 1"]),
-    (["data.name=mnits"], ["data.name=mnits: must be one of mnist, mnist_full, digits"]),
+    (["data.name=mnits"], ["data.name=mnits: must be one of mnist, mnist_full, fashion_mnist, cifar10, digits"]),
     (["model.widths=[]"], ["model.widths=[]"]),
     (["pruner=halving", "pack.size=1"], ["pack.size=1", "pruner"]),
     # groups and sweeps
     (["model=papr"], ["model=papr: no such choice of model", "'paper'", "there are: paper"]),
-    (["data=foo"], ["data=foo: no such choice of data", "digits, mnist, mnist_full"]),
+    (["data=foo"], ["data=foo: no such choice of data", "cifar10, digits, fashion_mnist, mnist, mnist_full"]),
     (["data=[mnist,digits]"], ["no such choice of data"]),
     (["+sweep=mnsit"], ["+sweep=mnsit: no such sweep", "'mnist'", "smoke"]),
-    (["+sweep=null"], ["+sweep=null: no such sweep", "mnist, smoke"]),
+    (["+sweep=null"], ["+sweep=null: no such sweep", ", ".join(SWEEPS)]),
     (["sweep=mnist"], ["write +sweep=mnist"]),
     (["++sweep=mnist"], ["write +sweep=mnist"]),
     (["+model=paper"], ["write model=paper"]),
@@ -179,7 +180,7 @@ WRONG: list[tuple[list[str], list[str]]] = [
     # no overrides at all
     (["mnist"], ["mnist: not understood", "data=mnist", "+sweep=mnist"]),
     (["smoke"], ["smoke: not understood", "+sweep=smoke"]),
-    (["+sweep"], ["+sweep: not understood", "+sweep=CHOICE", "mnist, smoke"]),
+    (["+sweep"], ["+sweep: not understood", "+sweep=CHOICE", ", ".join(SWEEPS)]),
     (["frobnicate"], ["frobnicate: not understood", "NAME=VALUE"]),
     (["trainer.lr"], ["trainer.lr: not understood", "NAME=VALUE"]),
     (["trainer.lr=="], ["trainer.lr==: not understood"]),
@@ -386,7 +387,7 @@ def test_cfg_shows_what_a_run_would_use(door: Door, capsys: pytest.CaptureFixtur
 @pytest.mark.parametrize(
     ("line", "completions"),
     [
-        ("lca-sweep +sweep=", {"+sweep=mnist", "+sweep=smoke"}),
+        ("lca-sweep +sweep=", {f"+sweep={name}" for name in SWEEPS}),
         ("lca-sweep +sweep=sm", {"+sweep=smoke"}),
         ("lca-sweep pruner=h", {"pruner=halving"}),
         ("lca-sweep trainer.l", {"trainer.lr="}),

@@ -10,7 +10,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from lca_sweep.compose import compose, config_dir, groups
-from lca_sweep.config import Config, validate
+from lca_sweep.config import Config, Data, validate
 from lca_sweep.core.knobs import flat
 from lca_sweep.search.space import parse
 
@@ -29,6 +29,15 @@ def content(group: str, choice: str) -> dict[str, Any]:
     loaded = OmegaConf.to_container(OmegaConf.load(CONF / group / f"{choice}.yaml"))
     assert isinstance(loaded, dict)
     return loaded
+
+
+def said(sweep: str) -> dict[str, Any]:
+    """What the conf file of a sweep says, over what the sweeps say that it builds on."""
+    own = content("sweep", sweep)
+    bases = [entry for entry in own.get("defaults", []) if isinstance(entry, str) and entry != "_self_"]
+    merged = OmegaConf.to_container(OmegaConf.merge(*(said(base) for base in bases), own))
+    assert isinstance(merged, dict)
+    return merged
 
 
 def alien(value: Any) -> list[Any]:
@@ -85,7 +94,7 @@ def test_choices_on_the_command_line_win_over_the_sweeps(sweep: str, place: int)
     chosen = {group: choices[place] for group, choices in GROUPS.items() if group != "sweep"}
     config = compose([f"+sweep={sweep}", *(f"{group}={choice}" for group, choice in chosen.items())], [CONF])
     expected = flat(Config())
-    for group, choice in [*chosen.items(), *content("sweep", sweep).items()]:  # knobs that the sweep sets stay its own
+    for group, choice in [*chosen.items(), *said(sweep).items()]:  # knobs that the sweep sets stay its own
         knobs = content(group, choice) if isinstance(choice, str) else choice if group in SECTIONS else {}
         expected |= {f"{group}.{name}": value for name, value in knobs.items()}
     assert flat(config) == expected
@@ -105,6 +114,21 @@ def test_mnist_searches_what_it_promises() -> None:
         "prior.slab_variance",
         "prior.weight",
     } <= parse(config.sweep.space, config).keys()
+
+
+def test_fashion_mnist_searches_what_mnist_does() -> None:
+    mnist, fashion = (flat(compose([f"+sweep={name}"], [CONF])) for name in ("mnist", "fashion_mnist"))
+    assert {name for name in mnist if mnist[name] != fashion[name]} == {"data.name", "sweep.name"}
+
+
+def test_paper_cifar10_is_the_papers_setting_from_three_seeds() -> None:
+    config = compose(["+sweep=paper_cifar10"], [CONF])
+    trial = config.trial()
+    assert config.data == Data("cifar10")
+    assert (trial.model.hidden(), trial.trainer.batch_size, trial.trainer.epochs) == ((200, 200), 200, 100)
+    assert trial.trainer.lr == 0.006 and trial.prior.weight == 0 and config.pruner.name == "none"
+    assert config.sweep.space == {"init": {"seed": {"choices": [0, 1, 2]}}}
+    assert config.sweep.trials == config.pack.size == 3
 
 
 def test_a_folder_of_ones_own_adds_choices_but_hides_none(tmp_path: Path) -> None:

@@ -4,138 +4,55 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import io
+import math
 import os
 import shutil
-import socket
+import struct
 import subprocess
 import sys
-import threading
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from hypothesis.extra.numpy import array_shapes, arrays
-from numpy.typing import NDArray
+from data_helpers import ARCHIVE, CIFAR, FILES, LABELS, PACKED, PICTURES, below, check_small, one_line, same
 
-from lca_sweep.config import Data
-from lca_sweep.core import data, idx
+from lca_sweep import config
+from lca_sweep.core import cifar, data
 from lca_sweep.core.data import DataError, Images, load
-from lca_sweep.core.idx import Known, decode, encode, fetch, read
-from lca_sweep.core.knobs import walk
+from lca_sweep.core.knobs import KnobError, walk
 
+NAMES = "mnist, mnist_full, fashion_mnist, cifar10, digits"
 MNIST = Path(data.__file__).parent / "mnist"
 FULL = os.environ.get("LCA_SWEEP_MNIST")  # a folder with the four canonical files, where there is one
+COLOUR = os.environ.get("LCA_SWEEP_CIFAR10")  # a folder with the archive, where there is one
+DIRS = {"mnist_full": FULL, "cifar10": COLOUR}
 needs_full = pytest.mark.skipif(not FULL, reason="LCA_SWEEP_MNIST names no folder with the whole of MNIST")
-SETS = ["mnist", "digits", pytest.param("mnist_full", marks=needs_full)]
-
-bytes_arrays = arrays(np.uint8, array_shapes(max_dims=3, max_side=6))
-
-
-def one_line(error: pytest.ExceptionInfo[DataError]) -> str:
-    message = str(error.value)
-    assert "\n" not in message
-    return message
-
-
-def known(array: NDArray[np.uint8], name: str = "file.gz") -> tuple[Known, bytes]:
-    content = encode(array)
-    return Known(name, array.shape, hashlib.sha256(content).hexdigest()), gzip.compress(content, mtime=0)
+needs_fashion = pytest.mark.skipif(not data.DEBIAN.is_dir(), reason="no Debian package dataset-fashion-mnist here")
+needs_colour = pytest.mark.skipif(not COLOUR, reason="LCA_SWEEP_CIFAR10 names no folder with CIFAR-10's archive")
+UNIQUE = [
+    "mnist",
+    "digits",
+    pytest.param("mnist_full", marks=needs_full),
+    pytest.param("fashion_mnist", marks=needs_fashion),
+]
+SETS = [*UNIQUE, pytest.param("cifar10", marks=needs_colour)]
 
 
-# -- the IDX format -----------------------------------------------------------------------------------------------
-
-
-@given(bytes_arrays)
-def test_idx_round_trip(array: NDArray[np.uint8]) -> None:
-    back = decode(encode(array), "here")
-    assert back.dtype == np.uint8 and back.flags.writeable  # torch.from_numpy warns of what it cannot write to
-    np.testing.assert_array_equal(back, array, strict=True)
-
-
-def test_idx_is_the_published_format() -> None:
-    array = np.arange(6, dtype=np.uint8).reshape(2, 3)
-    assert encode(array) == bytes([0, 0, 8, 2, 0, 0, 0, 2, 0, 0, 0, 3, 0, 1, 2, 3, 4, 5])
-
-
-@given(bytes_arrays, st.data())
-def test_a_truncated_idx_is_refused(array: NDArray[np.uint8], draw: st.DataObject) -> None:
-    content = encode(array)
-    with pytest.raises(DataError, match=r"^here: "):
-        decode(content[: draw.draw(st.integers(0, len(content) - 1))], "here")
-
-
-@given(bytes_arrays, st.integers(1, 255), st.data())
-def test_a_flipped_byte_in_the_header_is_refused(array: NDArray[np.uint8], flip: int, draw: st.DataObject) -> None:
-    content = bytearray(encode(array))
-    content[draw.draw(st.integers(0, 3 + 4 * array.ndim))] ^= flip
-    with pytest.raises(DataError, match=r"^here: "):
-        decode(bytes(content), "here")
-
-
-@given(st.binary() | st.binary().map(lambda tail: b"\x00\x00\x08\x01\x00\x00\x00\x05" + tail))
-def test_any_bytes_are_refused_or_are_what_encode_would_write(content: bytes) -> None:
-    try:
-        array = decode(content, "here")
-    except DataError as error:
-        assert "\n" not in str(error)
-    else:
-        assert encode(array) == content
-
-
-@pytest.mark.parametrize("array", [np.zeros(3), np.uint8(1), np.zeros((2, 0), np.uint8), np.zeros((1,) * 4, np.uint8)])
-def test_encode_refuses_what_decode_could_not_read(array: NDArray[np.uint8]) -> None:
-    with pytest.raises(DataError, match="IDX takes"):
-        encode(np.asarray(array))
-
-
-@given(bytes_arrays, st.integers(1, 255), st.data())
-def test_a_damaged_gzip_never_gives_other_data(array: NDArray[np.uint8], flip: int, draw: st.DataObject) -> None:
-    file, packed = known(array)
-    place = draw.draw(st.integers(0, len(packed) - 1))
-    with pytest.raises(DataError, match=r"^here: "):
-        read(file, packed[:place], "here")
-    damaged = bytearray(packed)
-    damaged[place] ^= flip
-    try:
-        found = read(file, bytes(damaged), "here")
-    except DataError as error:
-        assert str(error).startswith("here: ")
-    else:  # e.g. the time in gzip's own header
-        np.testing.assert_array_equal(found, array, strict=True)
-
-
-@given(st.binary())
-def test_any_file_is_refused_with_data_error(packed: bytes) -> None:
-    file, _ = known(np.zeros((2, 2), np.uint8))
-    with pytest.raises(DataError, match=r"^here: "):
-        read(file, packed, "here")
-
-
-def test_the_message_says_what_was_found_and_what_must_be() -> None:
-    file, _ = known(np.zeros((2, 2), np.uint8))
-    with pytest.raises(DataError, match=r"^here: holds an array of 3 x 2, must be 2 x 2$"):
-        read(file, known(np.zeros((3, 2), np.uint8))[1], "here")
-    other, packed = known(np.ones((2, 2), np.uint8))
-    with pytest.raises(DataError, match=rf"^here: its content has SHA-256 {other.sha256}, must be {file.sha256}$"):
-        read(file, packed, "here")
-    with pytest.raises(DataError, match=r"^here: has 3 bytes of data, its header says 2 x 2 = 4$"):
-        read(file, gzip.compress(encode(np.zeros((2, 2), np.uint8))[:-1]), "here")
-    with pytest.raises(DataError, match=r"^here: 9 bytes of broken gzip \(Not a gzipped file \(b'<h'\)\)$"):
-        read(file, b"<html>404", "here")
+OFFICIAL = {  # MD5, as https://github.com/zalandoresearch/fashion-mnist has them
+    "train-images-idx3-ubyte.gz": "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
+    "train-labels-idx1-ubyte.gz": "25c81989df183df01b3e8a0aad5dffbe",
+    "t10k-images-idx3-ubyte.gz": "bef4ecab320f06d8554ea6380940ec79",
+    "t10k-labels-idx1-ubyte.gz": "bb300cfdad3c16e7a12a480ee83cd310",
+}
 
 
 # -- what the data sets hold --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", SETS)
+@pytest.mark.parametrize("name", UNIQUE)
 def test_no_image_is_in_two_parts(name: str) -> None:
-    splits = load(name, dir=FULL)
+    splits = load(name, dir=DIRS.get(name))
     parts = (splits.train, splits.validation, splits.test)
     rows = [{row.tobytes() for row in part.x} for part in parts]
     # none of these sets holds an image twice, so that equal images would be the same image
@@ -145,7 +62,8 @@ def test_no_image_is_in_two_parts(name: str) -> None:
 
 @pytest.mark.parametrize("name", SETS)
 def test_shapes_types_and_scale(name: str) -> None:
-    splits = load(name, dir=FULL)
+    splits = load(name, dir=DIRS.get(name))
+    assert math.prod(splits.shape) == splits.inputs
     assert splits.name == name and splits.inputs == splits.train.x.shape[1]
     for part in (splits.train, splits.validation, splits.test):
         assert part.x.dtype == np.uint8 and part.y.dtype == np.int64
@@ -160,14 +78,14 @@ def test_mnist_is_the_first_ten_thousand_the_last_five_thousand_and_all_test_ima
     assert [len(part.y) for part in (splits.train, splits.validation, splits.test)] == [10_000, 5_000, 10_000]
     assert splits.train.y[:10].tolist() == [5, 0, 4, 1, 9, 2, 1, 3, 1, 4]
     assert splits.test.y[:10].tolist() == [7, 2, 1, 0, 4, 1, 4, 9, 5, 9]
-    assert splits.inputs == 784 and splits.scale == 255
+    assert splits.inputs == 784 and splits.shape == (28, 28) and splits.scale == 255
     assert splits.digest == "0f0751aec54f68aafbd2bf82e2cab6de246db65ecd0f0029a1729447dcc48f93"
 
 
 def test_digits_are_always_split_alike() -> None:
     splits = load("digits")
     assert [len(part.y) for part in (splits.train, splits.validation, splits.test)] == [1_000, 397, 400]
-    assert splits.inputs == 64 and splits.scale == 16
+    assert splits.inputs == 64 and splits.shape == (8, 8) and splits.scale == 16
     assert splits.digest == "c402b488e3f7a4b26ca690f8928041317ee7aa5e5b485468cf0903b5d43a6bd5"
 
 
@@ -179,9 +97,37 @@ def test_mnist_is_cut_from_mnist_full() -> None:
     same(load("mnist_full", dir=FULL, train_size=10_000).train, cut.train)
 
 
-def same(a: Images, b: Images) -> None:
-    np.testing.assert_array_equal(a.x, b.x, strict=True)
-    np.testing.assert_array_equal(a.y, b.y, strict=True)
+@needs_fashion
+def test_fashion_mnist_is_debians_split_like_mnist_full() -> None:
+    splits = load("fashion_mnist")
+    parts = (splits.train, splits.validation, splits.test)
+    assert [len(part.y) for part in parts] == [55_000, 5_000, 10_000]
+    assert splits.train.y[:10].tolist() == [9, 0, 0, 3, 0, 2, 7, 2, 5, 5]
+    assert splits.test.y[:10].tolist() == [9, 2, 1, 1, 6, 1, 4, 6, 5, 7]
+    assert np.bincount(np.concatenate([splits.train.y, splits.validation.y])).tolist() == [6_000] * 10
+    assert splits.inputs == 784 and splits.shape == (28, 28) and splits.scale == 255
+    assert splits.digest == "5c13a0fb4de206afc2b451cfc3b72d4e4f63c5c9e0982b24e6b8cbe8401c2181"
+
+
+@needs_fashion
+def test_the_files_of_debian_are_the_official_ones_less_a_name_and_a_time() -> None:
+    times = {"train": 1504176606, "t10k": 1504176627}  # within half a minute of each other, in August 2017
+    for file in data.FASHION:
+        name = file.name.removesuffix(".gz")
+        packed = (data.DEBIAN / file.name).read_bytes()
+        head = struct.pack("<4BI2B", 31, 139, 8, 8, times[name.partition("-")[0]], 0, 3) + name.encode() + b"\0"
+        assert hashlib.md5(head + packed[10:]).hexdigest() == OFFICIAL[file.name]
+
+
+@needs_colour
+def test_cifar10_is_all_but_the_last_five_thousand_for_training() -> None:
+    splits = load("cifar10", dir=COLOUR)
+    parts = (splits.train, splits.validation, splits.test)
+    assert [len(part.y) for part in parts] == [45_000, 5_000, 10_000]
+    # as https://www.cs.toronto.edu/~kriz/cifar.html says
+    assert np.bincount(np.concatenate([splits.train.y, splits.validation.y])).tolist() == [5_000] * 10
+    assert np.bincount(splits.test.y).tolist() == [1_000] * 10
+    assert splits.inputs == 3072 and splits.shape == (3, 32, 32) and splits.scale == 255
 
 
 def test_train_size_takes_the_first_and_leaves_the_rest_alone() -> None:
@@ -199,7 +145,7 @@ def test_the_digest_feels_every_array(monkeypatch: pytest.MonkeyPatch) -> None:
         for array in ("x", "y"):
             changed = source.parts(None)
             getattr(changed[part], array)[-1] += 1
-            parts = data.Source(10, 16.0, lambda dir, changed=changed: changed)
+            parts = data.Source(10, 16.0, (8, 8), lambda dir, changed=changed: changed)
             monkeypatch.setitem(data.SOURCES, "digits", parts)
             digests.add(load("digits").digest)
     assert len(digests) == 7
@@ -211,8 +157,9 @@ def test_the_digest_feels_every_array(monkeypatch: pytest.MonkeyPatch) -> None:
         ("mnist", 20_000, "data.train_size=20000: mnist has 10000 training images; must be <= 10000"),
         ("digits", 1_001, "data.train_size=1001: digits has 1000 training images; must be <= 1000"),
         ("digits", 0, "data.train_size=0: must be >= 1"),
-        ("mnsit", None, "data.name=mnsit: must be one of mnist, mnist_full, digits; did you mean 'mnist'?"),
-        ("cifar", None, "data.name=cifar: must be one of mnist, mnist_full, digits"),
+        ("mnsit", None, f"data.name=mnsit: must be one of {NAMES}; did you mean 'mnist'?"),
+        ("cifar", None, f"data.name=cifar: must be one of {NAMES}; did you mean 'cifar10'?"),
+        ("imagenet", None, f"data.name=imagenet: must be one of {NAMES}"),
     ],
 )
 def test_what_cannot_be_is_told_in_one_line(name: str, size: int | None, line: str) -> None:
@@ -222,8 +169,19 @@ def test_what_cannot_be_is_told_in_one_line(name: str, size: int | None, line: s
 
 
 def test_the_knob_offers_the_data_sets_there_are() -> None:
-    choices = {name: range.choices for name, _, range in walk(Data())}
-    assert set(choices["name"]) == set(data.SOURCES)
+    choices = {name: range.choices for name, _, range in walk(config.Data())}
+    assert choices["name"] == tuple(data.SOURCES)
+
+
+@pytest.mark.parametrize("name", data.SOURCES)
+def test_a_folder_is_refused_by_the_sets_that_need_no_files(name: str) -> None:
+    chosen = config.Config(config.Data(name, dir="/data"))
+    if name in ("mnist_full", "fashion_mnist", "cifar10"):
+        return config.validate(chosen)
+    with pytest.raises(KnobError) as error:
+        config.validate(chosen)
+    others = "mnist_full, fashion_mnist, cifar10"
+    assert str(error.value) == (f"data.dir=/data: {name} needs no files; must be null (or data.name one of {others})")
 
 
 def test_importing_the_data_sets_loads_neither_their_sources_nor_the_network() -> None:
@@ -273,208 +231,69 @@ def test_a_damaged_package_says_so(damage: Callable[[Path], object], found: str,
     assert line.startswith(f"{folder / 'train-labels.idx.gz'}: {found}") and line.endswith("install lca_sweep again")
 
 
-# -- mnist_full: from a folder, or over the network ---------------------------------------------------------------
-
-RNG = np.random.default_rng(0)
-ARRAYS = (  # a small MNIST; the first pixel of an image is its index
-    np.concatenate([np.arange(30, dtype=np.uint8)[:, None, None].repeat(4, 2), np.ones((30, 3, 4), np.uint8)], 1),
-    RNG.integers(0, 10, 30, np.uint8),
-    RNG.integers(100, 200, (8, 4, 4), np.uint8),
-    RNG.integers(0, 10, 8, np.uint8),
-)
-SMALL = tuple(known(array, file.name) for array, file in zip(ARRAYS, data.CANONICAL, strict=True))
-FILES = tuple(file for file, _ in SMALL)
-PACKED = {file.name: packed for file, packed in SMALL}
-FILE, GOOD = SMALL[0]
-Mirror = Callable[..., str]
-
-
-class Handler(BaseHTTPRequestHandler):
-    """Serves `server.files`; a pair is (what is sent, how many bytes are promised)."""
-
-    def do_GET(self) -> None:
-        reply = self.server.files.get(self.path.removeprefix("/mnist/"))  # type: ignore[attr-defined]
-        if reply is None:
-            return self.send_error(404)
-        body, promised = reply if isinstance(reply, tuple) else (reply, len(reply))
-        self.send_response(200)
-        self.send_header("Content-Length", str(promised))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, format: str, *args: object) -> None:
-        pass
+# -- mnist_full, fashion_mnist, cifar10: which folder, and how they are split -------------------------------------
 
 
 @pytest.fixture
-def mirror(monkeypatch: pytest.MonkeyPatch) -> Iterator[Mirror]:
-    """Starts web servers on the loopback interface: files by name, to a base URL."""
-    for name in ("NO_PROXY", "no_proxy"):
-        monkeypatch.setenv(name, "127.0.0.1")
-    servers: list[tuple[ThreadingHTTPServer, threading.Thread]] = []
-
-    def start(files: Mapping[str, bytes | tuple[bytes, int]]) -> str:
-        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        server.files = files  # type: ignore[attr-defined]
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        servers.append((server, thread))
-        return f"http://127.0.0.1:{server.server_port}/mnist/"
-
-    yield start
-    for server, thread in servers:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+def cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """The user's cache, empty."""
+    monkeypatch.setattr("pooch.os_cache", lambda name: tmp_path / name)
+    return tmp_path / "lca_sweep"
 
 
 @pytest.fixture
-def down(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """The base URL of a mirror where nobody answers: its port is taken, but not listened on."""
-    for name in ("NO_PROXY", "no_proxy"):
-        monkeypatch.setenv(name, "127.0.0.1")
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        yield f"http://127.0.0.1:{taken.getsockname()[1]}/mnist/"
+def debian(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Where Debian would put Fashion-MNIST, empty."""
+    folder = tmp_path / "usr"
+    folder.mkdir()
+    monkeypatch.setattr(data, "DEBIAN", folder)
+    return folder
 
 
-def below(folder: Path) -> list[str]:
-    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
-
-
-def check_small(parts: data.Parts) -> None:
-    train, validation, test = parts
-    assert train.x[:, 0].tolist() == list(range(25))
-    assert validation.x[:, 0].tolist() == list(range(25, 30))
-    np.testing.assert_array_equal(np.concatenate([train.y, validation.y]), ARRAYS[1])
-    same(test, Images(ARRAYS[2].reshape(8, 16), ARRAYS[3].astype(np.int64)))
-
-
-def test_files_in_the_folder_need_no_network(down: str, tmp_path: Path) -> None:
+def put(folder: Path) -> None:
+    """The small MNIST into a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
     for name, packed in PACKED.items():
-        (tmp_path / name).write_bytes(packed)
-    check_small(data.canonical(tmp_path, FILES, 5, (down,)))
-    assert below(tmp_path) == sorted(PACKED)
+        (folder / name).write_bytes(packed)
 
 
-def test_missing_files_are_downloaded_once(mirror: Mirror, down: str, tmp_path: Path) -> None:
-    folder = tmp_path / "a" / "b"
-    check_small(data.canonical(folder, FILES, 5, (mirror(PACKED),)))
-    assert {path.name: path.read_bytes() for path in folder.iterdir()} == PACKED
-    check_small(data.canonical(folder, FILES, 5, (down,)))
+def test_fashion_mnist_is_where_data_dir_says_then_where_debian_has_it_then_in_the_cache(
+    cache: Path, debian: Path, tmp_path: Path
+) -> None:
+    assert data.fashion_folder(None) == data.fashion_folder("") == cache / "fashion_mnist"
+    put(debian)
+    assert data.fashion_folder(None) == debian
+    assert data.fashion_folder(str(tmp_path / "mine")) == tmp_path / "mine"
+    (debian / data.FASHION[3].name).unlink()  # not whole: as if it were not there
+    assert data.fashion_folder(None) == cache / "fashion_mnist"
 
 
-def test_a_file_packed_otherwise_is_the_same_file(mirror: Mirror, tmp_path: Path) -> None:
-    other = gzip.compress(gzip.decompress(GOOD), 1, mtime=1)
-    assert other != GOOD
-    np.testing.assert_array_equal(fetch(FILE, tmp_path, (mirror({FILE.name: other}),)), ARRAYS[0])
+def test_fashion_mnist_is_read_from_debians_folder(debian: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(debian)
+    monkeypatch.setattr(data, "FASHION", FILES)
+    monkeypatch.setattr(data, "VALIDATION", 5)
+    check_small(data.SOURCES["fashion_mnist"].parts(None))
 
 
-BAD = {
-    "absent": ({}, "HTTP 404"),
-    "another file": ({FILE.name: PACKED[FILES[2].name]}, "the file there: holds an array of 8 x 4 x 4, must be 30 x"),
-    "wrong checksum": ({FILE.name: known(ARRAYS[0] ^ np.uint8(1))[1]}, "the file there: its content has SHA-256 "),
-    "truncated": ({FILE.name: GOOD[:-9]}, f"the file there: {len(GOOD) - 9} bytes of broken gzip ("),
-    "interrupted": ({FILE.name: (GOOD[:-9], len(GOOD))}, "broken off"),
-    "web page": ({FILE.name: b"<html>log in</html>"}, "the file there: 19 bytes of broken gzip ("),
-}
-
-
-@pytest.mark.parametrize("case", BAD)
-def test_a_bad_mirror_leaves_nothing_behind(case: str, mirror: Mirror, tmp_path: Path) -> None:
-    files, found = BAD[case]
-    url, folder = mirror(files), tmp_path / "new" / "folder"
-    with pytest.raises(DataError) as error:
-        fetch(FILE, folder, (url,))
-    line = one_line(error)
-    assert line.startswith(f"{folder / FILE.name}: missing, and not to be had by download ({url}: {found}")
-    assert line.endswith(f"get it from {url}{FILE.name} and set data.dir to the folder it is in")
-    assert below(tmp_path) == []
-
-
-@pytest.mark.parametrize("case", BAD)
-def test_a_good_mirror_comes_after_a_bad_one(case: str, mirror: Mirror, tmp_path: Path) -> None:
-    array = fetch(FILE, tmp_path, (mirror(BAD[case][0]), mirror(PACKED)))
-    np.testing.assert_array_equal(array, ARRAYS[0], strict=True)
-    assert below(tmp_path) == [FILE.name] and (tmp_path / FILE.name).read_bytes() == GOOD
-
-
-def test_a_good_mirror_comes_after_one_that_is_down(mirror: Mirror, down: str, tmp_path: Path) -> None:
-    fetch(FILE, tmp_path, (down, mirror(PACKED)))
-    assert (tmp_path / FILE.name).read_bytes() == GOOD
-
-
-def test_an_interrupt_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    def half(url: str, path: Path) -> None:
-        path.write_bytes(GOOD[:50])
-        assert below(tmp_path)
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(idx, "_transfer", half)
-    with pytest.raises(KeyboardInterrupt):
-        fetch(FILE, tmp_path / "new", ("http://mirror/",))
-    assert below(tmp_path) == []
-
-
-def test_many_at_once_get_the_same_file(mirror: Mirror, tmp_path: Path) -> None:
-    url = mirror(PACKED)
-    with ThreadPoolExecutor(4) as pool:
-        found = list(pool.map(lambda _: fetch(FILE, tmp_path, (url,)), range(8)))
-    assert len(found) == 8 and all(np.array_equal(array, ARRAYS[0]) for array in found)
-    assert below(tmp_path) == [FILE.name]
-
-
-def test_a_wrong_file_in_the_folder_is_named_and_left_alone(mirror: Mirror, tmp_path: Path) -> None:
-    path, url = tmp_path / FILE.name, mirror(PACKED)
-    path.write_bytes(GOOD[:20])
-    with pytest.raises(DataError) as error:
-        fetch(FILE, tmp_path, (url,))
-    line = one_line(error)
-    assert line.startswith(f"{path}: 20 bytes of broken gzip (")
-    assert line.endswith(f"; delete it to download it again, or get it from {url}{FILE.name}")
-    assert path.read_bytes() == GOOD[:20]
-
-
-def test_a_folder_that_cannot_be_is_named(mirror: Mirror, tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("in the way")
-    with pytest.raises(DataError, match=r"file/.*: cannot be read \(Not a directory\)$"):
-        fetch(FILE, tmp_path / "file", (mirror(PACKED),))
-    (tmp_path / "link").symlink_to(tmp_path / "nowhere" / "else")
-    with pytest.raises(
-        DataError, match=r"link/.*: missing, .*\(its folder cannot be written: File exists\); get it from"
-    ):
-        fetch(FILE, tmp_path / "link", (mirror(PACKED),))
+def test_the_other_mnist_in_the_folder_is_told_apart(tmp_path: Path, debian: Path) -> None:
+    put(debian)
+    with pytest.raises(DataError, match=rf"^{debian}/train-images.*: holds an array of 30 x 4 x 4, must be 60000 x 28"):
+        load("fashion_mnist")
+    assert below(debian) == sorted(PACKED)
 
 
 @pytest.mark.parametrize("given", ["dir", "cache"])
-def test_without_a_network_the_line_names_file_folder_and_source(
-    given: str, down: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setattr(data, "MIRRORS", (down, down))
-    monkeypatch.setattr("pooch.os_cache", lambda name: tmp_path / name)
-    with pytest.raises(DataError) as error:
-        load("mnist_full", dir=str(tmp_path / "lca_sweep") if given == "dir" else None)
-    name = "train-images-idx3-ubyte.gz"
-    assert one_line(error) == (
-        f"{tmp_path / 'lca_sweep' / name}: missing, and not to be had by download "
-        f"({down}: no connection; {down}: no connection); "
-        f"get it from {down}{name} and set data.dir to the folder it is in"
-    )
-    assert below(tmp_path) == []
-
-
-class Screen(io.StringIO):
-    def isatty(self) -> bool:
-        return True
-
-
-def test_a_bar_on_a_terminal_and_silence_elsewhere(
-    mirror: Mirror, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    url = mirror(PACKED)
-    fetch(FILE, tmp_path / "quiet", (url,))
-    assert capfd.readouterr() == ("", "")
-    monkeypatch.setattr(sys, "stderr", Screen())
-    fetch(FILE, tmp_path / "shown", (url,))
-    shown = sys.stderr.getvalue()  # type: ignore[attr-defined]
-    assert FILE.name in shown and "100%" in shown
+def test_cifar10_is_split_at_its_end(given: str, cache: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    folder = tmp_path / "mine" if given == "dir" else cache
+    folder.mkdir()
+    (folder / ARCHIVE.name).write_bytes(CIFAR)
+    monkeypatch.setattr(cifar, "CIFAR10", ARCHIVE)
+    monkeypatch.setattr(data, "VALIDATION", 3)
+    splits = load("cifar10", dir=str(folder) if given == "dir" else None)
+    x = PICTURES.transpose(0, 3, 1, 2).reshape(-1, 3072)
+    y = LABELS.astype(np.int64)
+    same(splits.train, Images(x[:17], y[:17]))
+    same(splits.validation, Images(x[17:20], y[17:20]))
+    same(splits.test, Images(x[20:], y[20:]))
+    assert (splits.classes, splits.inputs, splits.shape, splits.scale) == (10, 3072, (3, 32, 32), 255.0)
+    assert all(part.x.flags.c_contiguous and part.x.flags.writeable for part in (splits.train, splits.validation))

@@ -13,7 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lca_sweep.core.idx import DataError, Known, fetch, read
+from lca_sweep.core import cifar
+from lca_sweep.core.errors import DataError
+from lca_sweep.core.idx import Known, fetch, read
 from lca_sweep.core.knobs import nearest
 
 __all__ = ["SOURCES", "DataError", "Images", "Source", "Splits", "load"]
@@ -41,6 +43,7 @@ class Splits:
     validation: Images
     test: Images
     digest: str  # SHA-256, hex, over the arrays above
+    shape: tuple[int, ...] = ()  # of a row of x as a picture: (height, width) or (planes, height, width)
 
     @property
     def inputs(self) -> int:
@@ -51,7 +54,7 @@ class Splits:
 def load(name: str, *, dir: str | None = None, train_size: int | None = None) -> Splits:
     """The data set `name`, with all its training images or the first `train_size` of them.
 
-    `dir` is where a data set that does not come with the package has its files (null: the user's cache); missing ones
+    `dir` is where a data set that does not come with the package has its files (None: the user's cache); missing ones
     are downloaded into it. DataError, in one line, for an unknown name, too large a `train_size`, or files that are
     missing or not the right ones.
     """
@@ -61,7 +64,7 @@ def load(name: str, *, dir: str | None = None, train_size: int | None = None) ->
     train, validation, test = source.parts(dir)
     train = _first(train, train_size, name)
     digest = _digest((train, validation, test))
-    return Splits(name, source.classes, source.scale, train, validation, test, digest)
+    return Splits(name, source.classes, source.scale, train, validation, test, digest, source.shape)
 
 
 def _first(images: Images, size: int | None, name: str) -> Images:
@@ -164,11 +167,68 @@ def _folder(dir: str | None) -> Path:
 
 
 def canonical(folder: Path, files: Sequence[Known], validation: int, mirrors: Sequence[str]) -> Parts:
-    """MNIST out of its four files in `folder`, the last `validation` training images split off; see `fetch`."""
+    """Training, validation and test images out of four files like MNIST's in `folder`; see `fetch` and `split`."""
     x, y, test_x, test_y = (fetch(file, folder, mirrors) for file in files)
-    train, test = _images(x, y), _images(test_x, test_y)
+    return split(_images(x, y), _images(test_x, test_y), validation)
+
+
+def split(train: Images, test: Images, validation: int) -> Parts:
+    """The last `validation` training images are split off, and never trained on; no pixel is copied."""
     cut = len(train.y) - validation
     return Images(train.x[:cut], train.y[:cut]), Images(train.x[cut:], train.y[cut:]), test
+
+
+# -- fashion_mnist: clothes in files like MNIST's, found, installed by Debian, or downloaded ----------------------
+
+DEBIAN = Path("/usr/share/datasets/fashion-mnist")  # of Debian's package dataset-fashion-mnist
+FASHION_MIRRORS = (
+    "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion/",
+    "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",  # the official one knows no https
+)
+# Debian's files are the official ones without name and time in gzip's header: with these put back they have the MD5s
+# that https://github.com/zalandoresearch/fashion-mnist publishes. The hashes are of what is packed in them.
+FASHION = tuple(
+    Known(file.name, file.shape, sha256)
+    for file, sha256 in zip(
+        CANONICAL,
+        (
+            "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
+            "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
+            "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
+            "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
+        ),
+        strict=True,
+    )
+)
+
+
+def _fashion_mnist(dir: str | None) -> Parts:
+    return canonical(fashion_folder(dir), FASHION, VALIDATION, FASHION_MIRRORS)
+
+
+def fashion_folder(dir: str | None) -> Path:
+    """Where Fashion-MNIST is: in `dir`; else where Debian installs it, if it did; else in the user's cache."""
+    if not dir and all((DEBIAN / file.name).is_file() for file in FASHION):
+        return DEBIAN
+    return _folder(dir) if dir else _folder(None) / "fashion_mnist"  # its files are named like MNIST's
+
+
+# -- cifar10: one archive, found or downloaded --------------------------------------------------------------------
+
+
+def _cifar10(dir: str | None) -> Parts:
+    """45,000 + 5,000 + 10,000 coloured images.
+
+    The paper trains on all 50,000 training images. Here the last 5,000 validate, as what chooses among trials must not
+    be trained on.
+    """
+    return archived(_folder(dir), cifar.CIFAR10, VALIDATION, cifar.MIRRORS)
+
+
+def archived(folder: Path, archive: cifar.Archive, validation: int, mirrors: Sequence[str]) -> Parts:
+    """Training, validation and test images out of an archive of CIFAR-10 in `folder`; see `cifar.fetch` and `split`."""
+    x, y, training = cifar.fetch(archive, folder, mirrors)
+    return split(_images(x[:training], y[:training]), _images(x[training:], y[training:]), validation)
 
 
 # -- digits: scikit-learn's small images --------------------------------------------------------------------------
@@ -189,15 +249,18 @@ def _digits(dir: str | None) -> Parts:
 
 @dataclass(frozen=True)
 class Source:
-    """How a data set is had: `parts` takes data.dir."""
+    """How a data set is had: `parts` takes data.dir. The shape is that of an image; see Splits."""
 
     classes: int
     scale: float
+    shape: tuple[int, ...]
     parts: Callable[[str | None], Parts]
 
 
 SOURCES = {  # a new data set is one more line here, and its name among the choices of data.name
-    "mnist": Source(10, 255.0, _mnist),
-    "mnist_full": Source(10, 255.0, _mnist_full),
-    "digits": Source(10, 16.0, _digits),
+    "mnist": Source(10, 255.0, (28, 28), _mnist),
+    "mnist_full": Source(10, 255.0, (28, 28), _mnist_full),
+    "fashion_mnist": Source(10, 255.0, (28, 28), _fashion_mnist),
+    "cifar10": Source(cifar.CLASSES, 255.0, cifar.SHAPE, _cifar10),
+    "digits": Source(10, 16.0, (8, 8), _digits),
 }

@@ -7,6 +7,10 @@ class UserError(ValueError):
     status = 2  # exit status of a command that ends with it: 2 for a mistake, 3 where the same command later goes on
 
 
+class DataError(UserError):
+    """A data set cannot be had as asked; the message is one line for the user."""
+
+
 def first_line(error: BaseException) -> str:
     """An error in one line of bearable length."""
     lines = str(error).strip().splitlines() or [type(error).__name__]

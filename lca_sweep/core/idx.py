@@ -9,28 +9,20 @@ from __future__ import annotations
 import gzip
 import hashlib
 import math
-import os
 import struct
 import zlib
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lca_sweep.core.errors import UserError
+from lca_sweep.core import download
+from lca_sweep.core.errors import DataError
 
 UBYTE = b"\x00\x00\x08"
 MAX_DIMENSIONS = 3
-
-
-class DataError(UserError):
-    """A data set cannot be had as asked; the message is one line for the user."""
 
 
 @dataclass(frozen=True)
@@ -97,80 +89,5 @@ def by(shape: tuple[int, ...]) -> str:
 
 
 def fetch(file: Known, folder: Path, mirrors: Sequence[str]) -> NDArray[np.uint8]:
-    """The array of `file`, which is in `folder` or else is downloaded into it from the first mirror that has it whole.
-
-    A file that is there but not the right one is left alone: DataError says what was found and where to get it.
-    """
-    path = folder / file.name
-    try:
-        return read(file, path.read_bytes(), str(path))
-    except FileNotFoundError:
-        return _download(file, folder, mirrors)
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror})") from None
-    except DataError as error:
-        raise DataError(f"{error}; delete it to download it again, or get it from {mirrors[0]}{file.name}") from None
-
-
-def _download(file: Known, folder: Path, mirrors: Sequence[str]) -> NDArray[np.uint8]:
-    failures: list[str] = []
-    try:
-        with _scratch(folder) as scratch:
-            part = scratch / file.name
-            for mirror in mirrors:
-                try:
-                    _transfer(mirror + file.name, part)
-                    array = read(file, part.read_bytes(), "the file there")
-                except (OSError, DataError) as error:  # those of requests are OSErrors
-                    failures.append(f"{mirror}: {_reason(error)}")
-                    continue
-                os.replace(part, folder / file.name)
-                return array
-    except OSError as error:
-        failures = [f"its folder cannot be written: {error.strerror}"]
-    raise DataError(
-        f"{folder / file.name}: missing, and not to be had by download ({'; '.join(failures)}); "
-        f"get it from {mirrors[0]}{file.name} and set data.dir to the folder it is in"
-    )
-
-
-@contextmanager
-def _scratch(folder: Path) -> Generator[Path, None, None]:
-    """A passing folder within `folder`, so that a finished file is moved, not copied, into place.
-
-    `folder` is made where it is missing, and is gone again if nothing came to stay in it.
-    """
-    made = [path for path in (folder, *folder.parents) if not path.exists()]
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(prefix=".download-", dir=folder) as scratch:
-            yield Path(scratch)
-    finally:
-        for path in made:
-            with suppress(OSError):  # not empty: something stays
-                path.rmdir()
-
-
-def _transfer(url: str, path: Path) -> None:
-    """Download to `path`, with a progress bar on a terminal; requests' exceptions if it fails."""
-    pooch: Any = import_module("pooch")  # neither has types
-    tqdm: Any = import_module("tqdm").tqdm
-    # disable=None: no bar unless on a terminal; total=1: pooch puts the true one, but ignores a bar of total 0
-    with tqdm(desc=path.name, total=1, unit="B", unit_scale=True, disable=None) as bar:
-        get = pooch.HTTPDownloader(progressbar=bar, chunk_size=2**16, timeout=(10, 30))
-        get(url, str(path), None)
-
-
-def _reason(error: Exception) -> str:
-    """Few words for a failed download: requests' own messages are long and of several lines."""
-    response = getattr(error, "response", None)
-    if response is not None:
-        return f"HTTP {response.status_code}"
-    words = {
-        "ConnectionError": "no connection",
-        "ConnectTimeout": "no answer",
-        "ReadTimeout": "no answer",
-        "ChunkedEncodingError": "broken off",
-    }
-    told = str(error) if isinstance(error, DataError) else getattr(error, "strerror", None)
-    return told or words.get(type(error).__name__, type(error).__name__)
+    """The array of `file`, which is in `folder` or else is downloaded into it; see `download.fetch`."""
+    return download.fetch(file.name, lambda path, where: read(file, path.read_bytes(), where), folder, mirrors)
