@@ -17,19 +17,27 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lca_sweep.core.data import DataError, Images, Splits, load
+    from lca_sweep.core.ensemble import EnsembleScore, predict, score_ensemble
     from lca_sweep.core.halving import Halving
     from lca_sweep.core.knobs import Init, KnobError, Model, Prior, Trainer, TrialKnobs
     from lca_sweep.core.network import Network
     from lca_sweep.core.pack import Pack, Trial
+    from lca_sweep.core.perturbation import Perturbation, perturb
+    from lca_sweep.core.portrait import Histogram, histograms, receptive_fields
+    from lca_sweep.core.sparsification import KeptCurve, kept_curve
     from lca_sweep.core.spikeslab import SpikeSlab
     from lca_sweep.core.train import EpochReport, TrialReport, fit, score
 
 _HOME = {
     "data": ("DataError", "Images", "Splits", "load"),
+    "ensemble": ("EnsembleScore", "predict", "score_ensemble"),
     "halving": ("Halving",),
     "knobs": ("Init", "KnobError", "Model", "Prior", "Trainer", "TrialKnobs"),
     "network": ("Network",),
     "pack": ("Pack", "Trial"),
+    "perturbation": ("Perturbation", "perturb"),
+    "portrait": ("Histogram", "histograms", "receptive_fields"),
+    "sparsification": ("KeptCurve", "kept_curve"),
     "spikeslab": ("SpikeSlab",),
     "train": ("EpochReport", "TrialReport", "fit", "score"),
 }
@@ -37,14 +45,18 @@ _MODULE = {name: module for module, names in _HOME.items() for name in names}
 
 __all__ = [
     "DataError",
+    "EnsembleScore",
     "EpochReport",
     "Halving",
+    "Histogram",
     "Images",
     "Init",
+    "KeptCurve",
     "KnobError",
     "Model",
     "Network",
     "Pack",
+    "Perturbation",
     "Prior",
     "SpikeSlab",
     "Splits",
@@ -53,8 +65,14 @@ __all__ = [
     "TrialKnobs",
     "TrialReport",
     "fit",
+    "histograms",
+    "kept_curve",
     "load",
+    "perturb",
+    "predict",
+    "receptive_fields",
     "score",
+    "score_ensemble",
 ]
 
 

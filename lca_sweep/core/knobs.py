@@ -80,8 +80,13 @@ def walk(config: Any, prefix: str = "") -> Iterator[tuple[str, Any, Range]]:
 def check(config: Any, prefix: str = "") -> None:
     """Raise KnobError at the first knob out of range: `trainer.lr=-1: must be > 0`."""
     for name, value, range in walk(config, prefix):
-        if not range.holds(value):
-            raise KnobError(f"{name}={value}: {range.allowed() or 'must be a finite number'}")
+        require(name, value, range)
+
+
+def require(name: str, value: Any, range: Range) -> None:
+    """Raise KnobError if one value is out of its range."""
+    if not range.holds(value):
+        raise KnobError(f"{name}={value}: {range.allowed() or 'must be a finite number'}")
 
 
 def flat(config: Any) -> dict[str, Any]:

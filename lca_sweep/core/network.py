@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -79,9 +79,14 @@ class Network:
         return Network(layers), about
 
 
-def outputs(weights: list[Tensor], x: Tensor) -> Tensor:
-    """Ordinary forward pass of concrete weights (out, in): logits (classes, batch) of images x (in, batch)."""
+def outputs(weights: Sequence[Tensor], x: Tensor) -> Tensor:
+    """Ordinary forward pass of concrete weights (out, in): logits (classes, batch) of images x (in, batch).
+
+    Of several networks at once, layers are (networks, out, in) where they differ, and the logits (networks, classes,
+    batch). The images are shared, and so is what layers in common below the first difference make of them: there all
+    networks are one matrix product.
+    """
     a = x
     for depth, w in enumerate(weights):
-        a = (w @ (a.clamp_min(0) if depth else a)) / w.shape[1] ** 0.5
+        a = (w @ (a.relu_() if depth else a)).mul_(w.shape[-1] ** -0.5)
     return a

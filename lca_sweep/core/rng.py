@@ -17,6 +17,7 @@ class Purpose(IntEnum):
     VALIDATION = 3
     TEST = 4
     ENSEMBLE = 5
+    PERTURBATION = 6
 
 
 def generator(seed: int, purpose: Purpose, epoch: int = 0, device: torch.device | str = "cpu") -> torch.Generator:
