@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl
 
-from lca_sweep.core.knobs import Init, KnobError, Model, Prior, Trainer, TrialKnobs, check, knob
+from lca_sweep.core.knobs import Init, KnobError, Model, Prior, Trainer, TrialKnobs, check, check_trial, knob
 
 __all__ = ["Cluster", "Config", "Data", "KnobError", "Pack", "Pruner", "Search", "Sweep", "Tracking", "validate"]
 
@@ -136,6 +136,7 @@ class Config:
 def validate(config: Config) -> None:
     """Raise KnobError in one line if a knob is out of its range, or if two knobs contradict each other."""
     check(config)
+    check_trial(config.trial())
     if config.pruner.name == "halving" and config.pack.size < config.pruner.eta:
         raise KnobError(
             f"pack.size={config.pack.size}: pruner=halving compares the trials of a pack; "

@@ -11,11 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-from lca_sweep.config import Config, KnobError, Model, Prior, Sweep
-from lca_sweep.core.knobs import Range, TrialKnobs, flat, walk
+from lca_sweep.config import Config, KnobError, Model, Prior, Sweep, validate
+from lca_sweep.core.knobs import Range, Trainer, TrialKnobs, flat, replace, walk
 from lca_sweep.search.space import Space, knobs, parse
 
-RANGES = {name: range for name, value, range in walk(TrialKnobs()) if not range.shared and value is not None}
+NUMBERS = [name for name, value in flat(TrialKnobs()).items() if isinstance(value, (int, float))]
+RANGES = {name: range for name, _, range in walk(TrialKnobs()) if not range.shared and name in NUMBERS}
 DEFAULTS = flat(TrialKnobs())
 
 
@@ -208,6 +209,37 @@ def test_the_prior_is_not_searched_where_it_has_no_weight(name: str) -> None:
     assert list(parse(weighed, config(prior=Prior()))) == [name, "prior.weight"]
     with pytest.raises(KnobError, match=rf"sweep\.space\.{name}: .*prior\.weight=0"):
         parse(tree, config(prior=Prior()))
+
+
+BP = Trainer(algorithm="bp")
+BOTH = {"trainer.algorithm": {"choices": ["gbp", "bp"]}}
+
+
+@pytest.mark.parametrize(
+    "name", ["prior.weight", "prior.spike", "prior.slab_variance", "init.spike", "init.slab_variance"]
+)
+def test_distributions_are_not_searched_where_weights_have_none(name: str) -> None:
+    tree = nested({name: {"low": 0.1, "high": 0.3}})
+    with pytest.raises(KnobError, match=rf"^sweep\.space\.{name}: .*has no effect while trainer\.algorithm=bp is set"):
+        parse(tree, config(trainer=BP))
+
+
+@pytest.mark.parametrize("name", ["prior.weight", "init.spike"])
+def test_bp_never_meets_what_it_cannot_have(name: str) -> None:
+    """Neither where the other knob is set, nor where it is searched; what only gbp heeds may be searched."""
+    plain = config(prior=Prior())
+    tree = nested(BOTH | {name: {"low": 0.0, "high": 0.3}})
+    with pytest.raises(KnobError, match=rf"^sweep\.space\.{name}: .*trainer\.algorithm=bp, .*must be 0$"):
+        parse(tree, plain)
+    with pytest.raises(KnobError, match=rf"^{name}=0\.5: .*trainer\.algorithm=bp, .*must be 0$"):
+        parse(nested(BOTH), replace(plain, {name: 0.5}))
+    assert list(parse(nested(BOTH | {"init.slab_variance": {"low": 0.1, "high": 0.3}}), plain)) == [
+        "trainer.algorithm",
+        "init.slab_variance",
+    ]
+    with pytest.raises(KnobError, match=rf"^{name}=0\.5: .*trainer\.algorithm=bp; must be 0$"):
+        validate(replace(plain, {name: 0.5, "trainer.algorithm": "bp"}))
+    assert knobs(plain, {"trainer.algorithm": "bp"}).trainer.algorithm == "bp"
 
 
 def test_one_trial_needs_no_space() -> None:

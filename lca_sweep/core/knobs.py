@@ -84,6 +84,16 @@ def check(config: Any, prefix: str = "") -> None:
             raise KnobError(f"{name}={value}: {range.allowed() or 'must be a finite number'}")
 
 
+def check_trial(trial: TrialKnobs) -> None:
+    """Raise KnobError at the first knob of a trial that is out of range, or that its algorithm cannot have."""
+    check(trial)
+    values = flat(trial)
+    if trial.trainer.algorithm == "bp":
+        for name in SPIKE_AND_SLAB_ONLY:
+            if values[name] > 0:
+                raise KnobError(f"{name}={values[name]}: weights have no distribution with {PLAIN}; must be 0")
+
+
 def flat(config: Any) -> dict[str, Any]:
     """The knobs as one flat mapping from dotted name to value."""
     return {name: value for name, value, _ in walk(config)}
@@ -124,6 +134,10 @@ def written(value: Any) -> str:
     return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
+PLAIN = "trainer.algorithm=bp"
+SPIKE_AND_SLAB_ONLY = ("init.spike", "prior.weight")  # 0 where weights are single numbers
+
+
 @dataclass
 class Model:
     """The network's shape; inputs and classes come with the data."""
@@ -151,6 +165,11 @@ class Init:
 class Trainer:
     """Projected Adam with decoupled decay on m, pi and Xi."""
 
+    algorithm: str = knob(
+        "gbp",
+        "gbp: generalised back-propagation; bp: the ordinary one, a baseline whose weights are single numbers w = m",
+        choices=("gbp", "bp"),
+    )
     lr: float = knob(0.1, "learning rate of m, pi and Xi", gt=0)
     weight_decay: float = knob(1e-4, "decoupled decay, times lr, of m, pi and Xi", ge=0)
     epochs: int = knob(100, "passes over the training images", ge=1, shared=True)
