@@ -26,11 +26,10 @@ def without_password(url: str) -> str:
 
 @dataclass
 class Data:
-    """Which images, and how many of them are trained on."""
+    """Which images."""
 
     name: str = knob("mnist", "data set", choices=("mnist", "mnist_full", "digits"))
     dir: str | None = knob(None, "folder with the data set's files; null: the user's cache, filled by a download")
-    train_size: int | None = knob(None, "use only the first so many training images; null: all", ge=1)
 
 
 @dataclass

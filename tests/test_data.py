@@ -176,7 +176,7 @@ def test_mnist_is_cut_from_mnist_full() -> None:
     full, cut = load("mnist_full", dir=FULL), load("mnist")
     same(full.validation, cut.validation)
     same(full.test, cut.test)
-    same(load("mnist_full", dir=FULL, train_size=10_000).train, cut.train)
+    same(full.train.first(10_000), cut.train)
 
 
 def same(a: Images, b: Images) -> None:
@@ -184,12 +184,10 @@ def same(a: Images, b: Images) -> None:
     np.testing.assert_array_equal(a.y, b.y, strict=True)
 
 
-def test_train_size_takes_the_first_and_leaves_the_rest_alone() -> None:
-    whole, some = load("digits"), load("digits", train_size=100)
-    same(some.train, Images(whole.train.x[:100], whole.train.y[:100]))
-    same(some.validation, whole.validation)
-    same(some.test, whole.test)
-    assert load("digits", train_size=1_000).digest == whole.digest != some.digest
+def test_the_first_images() -> None:
+    whole = load("digits").train
+    same(whole.first(100), Images(whole.x[:100], whole.y[:100]))
+    same(whole.first(None), whole)
 
 
 def test_the_digest_feels_every_array(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -206,18 +204,15 @@ def test_the_digest_feels_every_array(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "size", "line"),
+    ("name", "line"),
     [
-        ("mnist", 20_000, "data.train_size=20000: mnist has 10000 training images; must be <= 10000"),
-        ("digits", 1_001, "data.train_size=1001: digits has 1000 training images; must be <= 1000"),
-        ("digits", 0, "data.train_size=0: must be >= 1"),
-        ("mnsit", None, "data.name=mnsit: must be one of mnist, mnist_full, digits; did you mean 'mnist'?"),
-        ("cifar", None, "data.name=cifar: must be one of mnist, mnist_full, digits"),
+        ("mnsit", "data.name=mnsit: must be one of mnist, mnist_full, digits; did you mean 'mnist'?"),
+        ("cifar", "data.name=cifar: must be one of mnist, mnist_full, digits"),
     ],
 )
-def test_what_cannot_be_is_told_in_one_line(name: str, size: int | None, line: str) -> None:
+def test_what_cannot_be_is_told_in_one_line(name: str, line: str) -> None:
     with pytest.raises(DataError) as error:
-        load(name, train_size=size)
+        load(name)
     assert str(error.value) == line
 
 

@@ -173,6 +173,7 @@ class Trainer:
     lr: float = knob(0.1, "learning rate of m, pi and Xi", gt=0)
     weight_decay: float = knob(1e-4, "decoupled decay, times lr, of m, pi and Xi", ge=0)
     epochs: int = knob(100, "passes over the training images", ge=1, shared=True)
+    train_size: int | None = knob(None, "use only the first so many training images; null: all", ge=1, shared=True)
     batch_size: int = knob(500, "images in a mini-batch; an incomplete one is dropped", ge=1, shared=True)
     batch_seed: int = knob(0, "seed of the mini-batch order, which all trials share", ge=0, lt=2**32, shared=True)
     beta1: float = knob(0.9, "Adam's decay of the first moment", ge=0, lt=1, shared=True)
