@@ -22,7 +22,11 @@ class KnobError(UserError):
 
 @dataclass(frozen=True)
 class Range:
-    """What a knob may be: bounds for numbers, or a list of choices; `shared` knobs are the same for a whole pack."""
+    """What a knob may be: bounds for numbers, or a list of choices.
+
+    `shared` knobs are the same for a whole pack; one that is not `searchable` changes what is recorded of a trial, and
+    not how it is trained.
+    """
 
     help: str
     ge: float | None = None
@@ -31,6 +35,7 @@ class Range:
     lt: float | None = None
     choices: tuple[Any, ...] = ()
     shared: bool = False
+    searchable: bool = True
 
     def allowed(self) -> str:
         """The range in words, e.g. `must be > 0 and <= 1`; empty where anything goes."""
@@ -97,6 +102,11 @@ def check_trial(trial: TrialKnobs) -> None:
 def flat(config: Any) -> dict[str, Any]:
     """The knobs as one flat mapping from dotted name to value."""
     return {name: value for name, value, _ in walk(config)}
+
+
+def shared(trial: TrialKnobs) -> dict[str, Any]:
+    """The knobs that a trial has in common with its pack, by dotted name."""
+    return {name: value for name, value, range in walk(trial) if range.shared}
 
 
 def replace(config: Any, values: Mapping[str, Any]) -> Any:
@@ -180,7 +190,12 @@ class Trainer:
     beta2: float = knob(0.999, "Adam's decay of the second moment", ge=0, lt=1, shared=True)
     eps: float = knob(1e-8, "Adam's guard against division by zero", gt=0, shared=True)
     category_tolerance: float = knob(
-        0.0, "slack in calling pi or Xi exactly 0 or 1 (weight categories)", ge=0, lt=0.5, shared=True
+        0.0,
+        "slack in calling pi or Xi exactly 0 or 1 (weight categories)",
+        ge=0,
+        lt=0.5,
+        shared=True,
+        searchable=False,
     )
 
 

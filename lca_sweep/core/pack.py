@@ -17,7 +17,7 @@ from torch import Tensor
 from lca_sweep.core import adam
 from lca_sweep.core.adam import AdamLayer
 from lca_sweep.core.algorithm import ALGORITHMS, Algorithm
-from lca_sweep.core.knobs import Init, KnobError, Model, Trainer, TrialKnobs, check_trial, walk
+from lca_sweep.core.knobs import Init, KnobError, Model, Trainer, TrialKnobs, check_trial, shared
 from lca_sweep.core.network import Network
 from lca_sweep.core.rng import Purpose, generator
 from lca_sweep.core.spikeslab import SpikeSlab
@@ -238,8 +238,9 @@ def _check(trials: Sequence[Trial]) -> None:
     first = trials[0]
     for trial in trials:
         check_trial(trial.knobs)
-        for (name, value, limits), (_, other, _) in zip(walk(first.knobs), walk(trial.knobs), strict=True):
-            if limits.shared and value != other:
+        own = shared(trial.knobs)
+        for name, value in shared(first.knobs).items():
+            if own[name] != value:
                 raise KnobError(
-                    f"{name}={other}: trial {trial.number} shares a pack with trial {first.number}; must be {value}"
+                    f"{name}={own[name]}: trial {trial.number} shares a pack with trial {first.number}; must be {value}"
                 )

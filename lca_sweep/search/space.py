@@ -10,7 +10,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
-from typing import Any, get_type_hints
+from types import UnionType
+from typing import Any, get_args, get_type_hints
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
@@ -103,13 +104,13 @@ def _leaves(tree: Mapping[str, Any], names: list[str], prefix: str = "") -> Iter
 
 
 def _searched(path: str, config: Config) -> Searched:
-    """The knob at the path; KnobError if it is not a single trial's own, or has no single value."""
+    """The knob at the path; KnobError if it is not a trial's, or has no single value."""
     ranges = {name: range for name, _, range in walk(config.trial())}
     kind = dict(_kinds(config)).get(path)
     if path not in ranges:
         reason = "belongs to the sweep, not to a trial"
-    elif ranges[path].shared:
-        reason = "is the same for all trials of a pack"
+    elif not ranges[path].searchable:
+        reason = "changes what is recorded, not how a trial is trained"
     elif kind not in (int, float, str, bool):
         reason = "is not a single value"
     else:
@@ -118,13 +119,14 @@ def _searched(path: str, config: Config) -> Searched:
 
 
 def _kinds(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """(dotted name, type) of every knob below a dataclass instance."""
+    """(dotted name, type) of every knob below a dataclass instance; of one that may be null, the type it has else."""
     for name, hint in get_type_hints(type(config)).items():
         value = getattr(config, name)
         if dataclasses.is_dataclass(value):
             yield from _kinds(value, f"{prefix}{name}.")
         else:
-            yield f"{prefix}{name}", hint
+            kinds = [kind for kind in get_args(hint) if kind is not type(None)]
+            yield f"{prefix}{name}", kinds[0] if isinstance(hint, UnionType) and len(kinds) == 1 else hint
 
 
 def _distribution(leaf: Mapping[str, Any], knob: Searched) -> BaseDistribution:
