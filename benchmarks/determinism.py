@@ -17,7 +17,7 @@ from harness import interleave, table
 
 SWEEP = (
     "+sweep=mnist",
-    "data.train_size=2500",
+    "trainer.train_size=2500",
     "trainer.epochs=12",
     "pack.size=4",
     "sweep.trials=48",

@@ -73,16 +73,19 @@ def main(rounds: int) -> None:
     data = load("mnist")
     train, whole = load_training(data.train, data.scale, "cpu"), load_images(data.train, data.scale, "cpu")
     steps, paper = len(whole.y) // BATCH, TrialKnobs()
+    plain = replace(paper, {"trainer.algorithm": "bp"})
     kept = (len(train.heard), *PAPER[1:])
     single = {
         "matrix products alone": floor(PAPER, steps),
         f"those of the {kept[0]} pixels that are ever nonzero": floor(kept, steps),
         "one trial": ours([paper], data, train, 1.0),
         "one trial with a prior": ours([replace(paper, {"prior.weight": 0.01})], data, train, 1.0),
+        "one trial of ordinary back-propagation": ours([plain], data, train, 1.0),
         "plain torch autograd": autograd(whole),
     }
     print(table("One epoch, 784-100-100-10, one core", interleave(single, rounds), "matrix products alone"), flush=True)
     same = {"matrix products of 8": floor(PAPER, 8 * steps), "pack of 8": ours([paper] * 8, data, train, 1.0)}
+    same["pack of 8, ordinary back-propagation"] = ours([plain] * 8, data, train, 1.0)
     seconds = interleave(same, max(rounds // 3, 3), 1)
     print(table("Per trial in a pack of 8 alike, one core", seconds, "matrix products of 8", per=8), flush=True)
     mixed = [replace(paper, {"model.width": width}) for width in (40, 55, 70, 85, 100, 115, 130, 160)]

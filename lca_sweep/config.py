@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl
 
-from lca_sweep.core.knobs import Init, KnobError, Model, Prior, Trainer, TrialKnobs, check, knob
+from lca_sweep.core.knobs import Init, KnobError, Model, Prior, Trainer, TrialKnobs, check, check_trial, knob
 
 __all__ = [
     "Analysis",
@@ -40,11 +40,10 @@ def without_password(url: str) -> str:
 
 @dataclass
 class Data:
-    """Which images, and how many of them are trained on."""
+    """Which images."""
 
     name: str = knob("mnist", "data set", choices=DATA)
     dir: str | None = knob(None, "folder with the data set's files; null: the user's cache, filled by a download")
-    train_size: int | None = knob(None, "use only the first so many training images; null: all", ge=1)
 
 
 @dataclass
@@ -163,6 +162,7 @@ class Config:
 def validate(config: Config) -> None:
     """Raise KnobError in one line if a knob is out of its range, or if two knobs contradict each other."""
     check(config)
+    check_trial(config.trial())
     if config.pruner.name == "halving" and config.pack.size < config.pruner.eta:
         raise KnobError(
             f"pack.size={config.pack.size}: pruner=halving compares the trials of a pack; "

@@ -94,7 +94,7 @@ def test_mnist_is_cut_from_mnist_full() -> None:
     full, cut = load("mnist_full", dir=FULL), load("mnist")
     same(full.validation, cut.validation)
     same(full.test, cut.test)
-    same(load("mnist_full", dir=FULL, train_size=10_000).train, cut.train)
+    same(full.train.first(10_000), cut.train)
 
 
 @needs_fashion
@@ -130,12 +130,10 @@ def test_cifar10_is_all_but_the_last_five_thousand_for_training() -> None:
     assert splits.inputs == 3072 and splits.shape == (3, 32, 32) and splits.scale == 255
 
 
-def test_train_size_takes_the_first_and_leaves_the_rest_alone() -> None:
-    whole, some = load("digits"), load("digits", train_size=100)
-    same(some.train, Images(whole.train.x[:100], whole.train.y[:100]))
-    same(some.validation, whole.validation)
-    same(some.test, whole.test)
-    assert load("digits", train_size=1_000).digest == whole.digest != some.digest
+def test_the_first_images() -> None:
+    whole = load("digits").train
+    same(whole.first(100), Images(whole.x[:100], whole.y[:100]))
+    same(whole.first(None), whole)
 
 
 def test_the_digest_feels_every_array(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -152,19 +150,16 @@ def test_the_digest_feels_every_array(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "size", "line"),
+    ("name", "line"),
     [
-        ("mnist", 20_000, "data.train_size=20000: mnist has 10000 training images; must be <= 10000"),
-        ("digits", 1_001, "data.train_size=1001: digits has 1000 training images; must be <= 1000"),
-        ("digits", 0, "data.train_size=0: must be >= 1"),
-        ("mnsit", None, f"data.name=mnsit: must be one of {NAMES}; did you mean 'mnist'?"),
-        ("cifar", None, f"data.name=cifar: must be one of {NAMES}; did you mean 'cifar10'?"),
-        ("imagenet", None, f"data.name=imagenet: must be one of {NAMES}"),
+        ("mnsit", f"data.name=mnsit: must be one of {NAMES}; did you mean 'mnist'?"),
+        ("cifar", f"data.name=cifar: must be one of {NAMES}; did you mean 'cifar10'?"),
+        ("imagenet", f"data.name=imagenet: must be one of {NAMES}"),
     ],
 )
-def test_what_cannot_be_is_told_in_one_line(name: str, size: int | None, line: str) -> None:
+def test_what_cannot_be_is_told_in_one_line(name: str, line: str) -> None:
     with pytest.raises(DataError) as error:
-        load(name, train_size=size)
+        load(name)
     assert str(error.value) == line
 
 

@@ -5,6 +5,7 @@ Run as a program, it prints the golden curve anew.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -14,7 +15,7 @@ import torch
 from core_strategies import CLASSES, INPUTS, made_up, packs, trials, unlike_trials
 from hypothesis import given
 
-from lca_sweep.core import EpochReport, KnobError, Network, Pack, Splits, Trial, TrialKnobs, fit, load
+from lca_sweep.core import EpochReport, Images, KnobError, Network, Pack, Splits, Trial, TrialKnobs, fit, load
 from lca_sweep.core.knobs import replace
 from lca_sweep.core.metrics import weight_metrics
 from lca_sweep.core.spikeslab import categories, entropy
@@ -107,6 +108,34 @@ def test_too_large_a_batch_is_refused() -> None:
         next(fit(pack, made_up(train=100)))
 
 
+@pytest.mark.parametrize(
+    ("size", "batch", "line"),
+    [
+        (101, 20, "trainer.train_size=101: must be <= 100, the training images"),
+        (30, 31, "trainer.batch_size=31: must be <= trainer.train_size=30"),
+    ],
+)
+def test_too_few_images_are_refused(size: int, batch: int, line: str) -> None:
+    pack = Pack.start(trials({}, batch_size=batch, train_size=size), INPUTS, CLASSES)
+    with pytest.raises(KnobError) as caught:
+        next(fit(pack, made_up(train=100)))
+    assert str(caught.value) == line
+
+
+def test_training_on_some_images_is_training_on_a_data_set_of_these() -> None:
+    """The others are not so much as looked at: a pixel that is nonzero only there is dead, the prior counts without."""
+    whole = made_up(train=100)
+    whole.train.x[:60, 3] = 0
+    some = dataclasses.replace(whole, train=Images(whole.train.x[:60], whole.train.y[:60]))
+    members = ({"prior.weight": 0.3}, {"trainer.algorithm": "bp"})
+    reports = list(fit(Pack.start(trials(*members, train_size=60), INPUTS, CLASSES), whole))
+    expected = list(fit(Pack.start(trials(*members), INPUTS, CLASSES), some))
+    assert [[one.metrics for one in report.trials] for report in reports] == [
+        [one.metrics for one in report.trials] for report in expected
+    ]
+    assert metrics_of(reports, 0)[0]["layer1/dead_fraction"] == pytest.approx(1 / INPUTS)
+
+
 def test_weights_stay_in_their_range_and_dtype() -> None:
     for dtype in (torch.float32, torch.float64):
         pack = Pack.start(trials({"trainer.lr": 1.0}, {"trainer.lr": 0.3}, epochs=3), INPUTS, CLASSES, dtype=dtype)
@@ -173,10 +202,10 @@ def restore_threads() -> Iterator[None]:
 @pytest.mark.usefixtures("restore_threads")
 def test_numbers_do_not_hang_on_the_number_of_threads() -> None:
     """But for the order of sums. Layers wide enough that torch does share them out."""
-    data, found = load("digits", train_size=400), []
+    data, found = load("digits"), []
     for threads in (1, 2):
         torch.set_num_threads(threads)
-        members = trials({"model.widths": [300, 40], "init.spike": 0.2}, epochs=1, batch_size=200)
+        members = trials({"model.widths": [300, 40], "init.spike": 0.2}, epochs=1, batch_size=200, train_size=400)
         pack = Pack.start(members, data.inputs, data.classes, dtype=torch.float64)
         found.append(metrics_of(list(fit(pack, data)), 0))
     for one, other in zip(*found, strict=True):

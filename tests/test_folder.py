@@ -189,6 +189,22 @@ def test_an_older_sweep_lacks_knobs_that_came_later(tmp_path: Path) -> None:
         folder_path(replace(config, {"search.deterministic": True}), "s")
 
 
+def test_an_older_sweep_has_a_knob_that_went_away(tmp_path: Path) -> None:
+    """`data.train_size` is now the trial's own: a sweep that left it alone goes on, one that set it is another one."""
+    config = begun(tmp_path)
+    file = tmp_path / "s" / IDENTITY
+    content = json.loads(file.read_bytes())
+    del content["config"]["trainer"]["train_size"], content["config"]["trainer"]["algorithm"]
+    content["config"]["data"]["train_size"] = None
+    file.write_text(json.dumps(content))
+    with opened(config, folder_path(config, "s")) as folder:
+        assert folder.uid == content["uid"]
+    content["config"]["data"]["train_size"] = 500
+    file.write_text(json.dumps(content))
+    with pytest.raises(SweepError, match=r"data\.train_size: 500 -> not set"):
+        folder_path(config, "s")
+
+
 def test_put_aside(tmp_path: Path) -> None:
     """`sweep.resume=never`: other knobs or not, a new sweep begins, and the old one is kept whole."""
     old, said = begun(tmp_path), list[str]()

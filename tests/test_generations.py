@@ -33,6 +33,7 @@ SPACE: Space = {
     "model.width": IntDistribution(8, 32, step=4),
     "model.depth": CategoricalDistribution([1, 2, 3]),
 }
+SHARED: Space = SPACE | {"trainer.batch_size": CategoricalDistribution([10, 20])}
 
 
 class MortalStorage(InMemoryStorage):
@@ -77,8 +78,8 @@ def config(sampler: str = "tpe", trials: int = TRIALS) -> Config:
     )
 
 
-def ledger_of(storage: InMemoryStorage, wanted: Config) -> Ledger:
-    study = Study.open(wanted, "s", SPACE, storage)
+def ledger_of(storage: InMemoryStorage, wanted: Config, space: Space = SPACE) -> Ledger:
+    study = Study.open(wanted, "s", space, storage)
     return Ledger(wanted, study, NullTracker(), NoView(), {})  # type: ignore[arg-type]
 
 
@@ -114,14 +115,18 @@ class Worker:
         return not live
 
 
-def sweep(storage: InMemoryStorage, wanted: Config, places: int, choose: st.DataObject | None) -> None:
+def sweep(
+    storage: InMemoryStorage, wanted: Config, places: int, choose: st.DataObject | None, space: Space = SPACE
+) -> None:
     """A driver with so many places for packs, in which any pack may be the next to report."""
-    ledger, workers = ledger_of(storage, wanted), list[Worker]()
+    ledger, workers = ledger_of(storage, wanted, space), list[Worker]()
+    alike = [name for name in SHARED if name not in SPACE]
     while True:
         issue = None
         if len(workers) < places:
             issue = ledger.issue()
             if isinstance(issue, Issue):
+                assert len({tuple(knobs[name] for name in alike) for knobs in issue.trials.values()}) == 1
                 workers.append(Worker(issue.pack, dict(issue.trials)))
                 continue
             assert issue is None or workers, "waits for nobody"
@@ -132,17 +137,17 @@ def sweep(storage: InMemoryStorage, wanted: Config, places: int, choose: st.Data
             del workers[which]
 
 
-def found(storage: InMemoryStorage, wanted: Config) -> list[Row]:
-    return Study.open(wanted, "s", SPACE, storage).rows()
+def found(storage: InMemoryStorage, wanted: Config, space: Space = SPACE) -> list[Row]:
+    return Study.open(wanted, "s", space, storage).rows()
 
 
 @cache
-def reference(sampler: str, *trials: int) -> list[Row]:
+def reference(sampler: str, *trials: int, shared: bool = False) -> list[Row]:
     """One pack at a time, and nobody dies; the sweep is extended from one number of trials to the next."""
-    storage = InMemoryStorage()
+    storage, space = InMemoryStorage(), SHARED if shared else SPACE
     for total in trials:
-        sweep(storage, config(sampler, total), 1, None)
-    return found(storage, config(sampler, trials[-1]))
+        sweep(storage, config(sampler, total), 1, None, space)
+    return found(storage, config(sampler, trials[-1]), space)
 
 
 @settings(max_examples=60)
@@ -151,21 +156,31 @@ def reference(sampler: str, *trials: int) -> list[Row]:
     st.sampled_from([(TRIALS,), (5, TRIALS)]),
     st.sampled_from([1, 2, 4]),
     st.lists(st.integers(0, 90), max_size=4),
+    st.booleans(),
     st.data(),
 )
 def test_a_sweep_is_the_same_whoever_is_faster_and_whoever_dies(
-    sampler: str, trials: tuple[int, ...], places: int, deaths: list[int], data: st.DataObject
+    sampler: str, trials: tuple[int, ...], places: int, deaths: list[int], shared: bool, data: st.DataObject
 ) -> None:
-    storage = MortalStorage()
+    """Also where packs are parted because their trials differ in knobs that a pack shares."""
+    storage, space = MortalStorage(), SHARED if shared else SPACE
     for total in trials:
         for death in [*deaths, None]:
             storage.life = Life(death)
             try:
-                sweep(storage, config(sampler, total), places, data)
+                sweep(storage, config(sampler, total), places, data, space)
             except Died:
                 continue
     storage.life = Life()
-    assert found(storage, config(sampler, trials[-1])) == reference(sampler, *trials)
+    assert found(storage, config(sampler, trials[-1]), space) == reference(sampler, *trials, shared=shared)
+
+
+def test_some_packs_are_parted_and_some_are_not() -> None:
+    """Else the law above would be an easy one."""
+    for sampler in ("tpe", "random"):
+        rows = reference(sampler, TRIALS, shared=True)
+        assert {bool(row.origins) for row in rows} == {True, False}
+        assert 2 in Counter(row.pack for row in rows).values()
 
 
 @settings(max_examples=20)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,14 +13,14 @@ import optuna
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from optuna.distributions import FloatDistribution
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.storages import BaseStorage, InMemoryStorage
 from rich.console import Console
 
 from lca_sweep.config import Config, Pack, Search, Sweep
-from lca_sweep.core.knobs import Trainer
+from lca_sweep.core.knobs import Trainer, flat
 from lca_sweep.core.train import OBJECTIVE
-from lca_sweep.search.space import Space
+from lca_sweep.search.space import Space, knobs
 from lca_sweep.search.study import Row, Study
 from lca_sweep.sweep.ledger import WAIT, Issue, Ledger
 from lca_sweep.sweep.stopping import INTERRUPT
@@ -149,10 +150,14 @@ def config(trials: int = TRIALS, size: int = SIZE) -> Config:
 
 
 def new_ledger(
-    storage: BaseStorage, written: Written, life: Life | None = None, wanted: Config | None = None
+    storage: BaseStorage,
+    written: Written,
+    life: Life | None = None,
+    wanted: Config | None = None,
+    space: Space = SPACE,
 ) -> Ledger:
     wanted = wanted or config()
-    study = MortalStudy.open(wanted, "s", SPACE, storage)
+    study = MortalStudy.open(wanted, "s", space, storage)
     assert isinstance(study, MortalStudy)
     study.life = life or Life()
     return Ledger(wanted, study, QueueTracker(written, study.life), NoView(), {"device": "cpu"})  # type: ignore[arg-type]
@@ -433,6 +438,63 @@ def test_the_driver_may_die_while_it_splits(deaths: list[int], size: int) -> Non
     assert ledger.issue() is None and not ledger.work_left()
     assert written.states == dict.fromkeys(range(8), "complete")
     assert all(len(points) == EPOCHS for points in written.metrics.values())
+
+
+# --- knobs that a pack shares --------------------------------------------------------------------------------------
+
+SHARED: Space = SPACE | {
+    "trainer.batch_size": CategoricalDistribution([10, 20]),
+    "trainer.train_size": IntDistribution(50, 60, step=10),
+}
+
+
+def kind(values: Mapping[str, Any]) -> tuple[Any, ...]:
+    return tuple(values[name] for name in SHARED if name not in SPACE)
+
+
+def parted(storage: BaseStorage, wanted: Config, deaths: Sequence[int] = ()) -> list[Issue]:
+    """All packs, once drivers that die have begun to issue them."""
+    written = Written()
+    for death in deaths:
+        with suppress(Died):
+            issued(new_ledger(storage, written, Life(death), wanted, SHARED))
+    return issued(new_ledger(storage, written, None, wanted, SHARED))
+
+
+@given(st.lists(st.integers(0, 30), max_size=4), st.integers(1, 8), st.integers(0, 9))
+def test_a_pack_holds_trials_of_one_kind_wherever_drivers_die(deaths: list[int], size: int, seed: int) -> None:
+    """They are those that the pack would have had with another kind beside them, and the packs are the same ones."""
+    wanted = config(trials=12, size=size)
+    wanted.search.seed = seed
+    undisturbed, storage = parted(InMemoryStorage(), wanted), InMemoryStorage()
+    packs = parted(storage, wanted, deaths)
+    assert sorted(number for issue in packs for number in issue.trials) == list(range(12))
+    for issue in packs:
+        assert len({kind(values) for values in issue.trials.values()}) == 1
+    asked = [range(begin, min(begin + size, 12)) for begin in range(0, 12, size)]
+    kinds = {n: kind(values) for issue in packs for n, values in issue.trials.items()}
+    together = {tuple(n for n in numbers if kinds[n] == one) for numbers in asked for one in kinds.values()} - {()}
+    assert {tuple(issue.trials) for issue in packs} == together
+    assert {issue.pack: issue.trials for issue in packs} == {issue.pack: issue.trials for issue in undisturbed}
+
+
+def test_a_pack_that_was_trained_is_issued_again_as_it_was() -> None:
+    storage, wanted = InMemoryStorage(), config(trials=8, size=8)
+    packs = parted(storage, wanted)
+    assert len(packs) > 1
+    assert parted(storage, wanted) == packs and parted(storage, wanted, [9]) == packs
+
+
+def test_a_trial_that_somebody_has_ended_does_not_join_those_of_another_kind() -> None:
+    """It cannot leave any more, and the pack could not be trained with it."""
+    storage, wanted = InMemoryStorage(), config(trials=8, size=8)
+    ledger = new_ledger(storage, Written(), None, wanted, SHARED)
+    rows = ledger.study.ask([0] * 8)
+    kinds = [kind(flat(knobs(wanted, row.params))) for row in rows]
+    other = next(number for number, one in enumerate(kinds) if one != kinds[0])
+    ledger.study.finish(other, "failed", 0.0, "by hand")
+    packs = issued(new_ledger(storage, Written(), None, wanted, SHARED))
+    assert sorted(number for issue in packs for number in issue.trials) == [n for n in range(8) if n != other]
 
 
 # --- ends before the end -------------------------------------------------------------------------------------------

@@ -11,12 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-from lca_sweep.config import Config, KnobError, Model, Prior, Sweep
-from lca_sweep.core.knobs import Range, TrialKnobs, flat, walk
-from lca_sweep.search.space import Space, knobs, parse
+from lca_sweep.config import Config, KnobError, Model, Prior, Sweep, validate
+from lca_sweep.core.knobs import Range, Trainer, TrialKnobs, flat, replace, walk
+from lca_sweep.search.space import Space, bounds, knobs, parse
 
-RANGES = {name: range for name, value, range in walk(TrialKnobs()) if not range.shared and value is not None}
-DEFAULTS = flat(TrialKnobs())
+DEFAULTS = flat(TrialKnobs()) | {"trainer.train_size": 1}  # a whole number, where it is not null
+NUMBERS = [name for name, value in DEFAULTS.items() if isinstance(value, (int, float))]
+RANGES = {name: range for name, _, range in walk(TrialKnobs()) if range.searchable and name in NUMBERS}
 
 
 def nested(leaves: dict[str, Any]) -> dict[str, Any]:
@@ -127,7 +128,11 @@ WRONG: list[tuple[dict[Any, Any], list[str]]] = [
     ({3: {"low": 0.1, "high": 0.2}}, ["sweep.space", "3", "key"]),
     ({"pack": {"size": {"low": 1, "high": 2}}}, ["sweep.space.pack.size:", "belongs to the sweep"]),
     ({"data": {"name": {"choices": ["mnist", "digits"]}}}, ["sweep.space.data.name:", "belongs to the sweep"]),
-    ({"trainer": {"epochs": {"low": 1, "high": 2}}}, ["sweep.space.trainer.epochs:", "same for all trials of a pack"]),
+    (nested({"trainer.category_tolerance": {"low": 0.1, "high": 0.2}}), ["category_tolerance:", "what is recorded"]),
+    (nested({"trainer.train_size": {"choices": [None, 2]}}), ["train_size.choices[0]=null:", "whole number"]),
+    (nested({"trainer.train_size": {"low": 0, "high": 2}}), ["train_size.low=0:", "must be >= 1"]),
+    (nested({"trainer.algorithm": {"low": 0, "high": 1}}), ["trainer.algorithm:", "give choices"]),
+    (nested({"trainer.algorithm": {"choices": ["bp", "gpb"]}}), ["choices[1]=gpb:", "must be one of gbp, bp"]),
     ({"model": {"widths": {"choices": [[1], [2]]}}}, ["sweep.space.model.widths:", "not a single value"]),
     # not a tree, not a leaf
     ({"trainer": 3}, ["sweep.space.trainer=3:", "tree of knobs"]),
@@ -208,6 +213,47 @@ def test_the_prior_is_not_searched_where_it_has_no_weight(name: str) -> None:
     assert list(parse(weighed, config(prior=Prior()))) == [name, "prior.weight"]
     with pytest.raises(KnobError, match=rf"sweep\.space\.{name}: .*prior\.weight=0"):
         parse(tree, config(prior=Prior()))
+
+
+BP = Trainer(algorithm="bp")
+BOTH = {"trainer.algorithm": {"choices": ["gbp", "bp"]}}
+
+
+@pytest.mark.parametrize(
+    "name", ["prior.weight", "prior.spike", "prior.slab_variance", "init.spike", "init.slab_variance"]
+)
+def test_distributions_are_not_searched_where_weights_have_none(name: str) -> None:
+    tree = nested({name: {"low": 0.1, "high": 0.3}})
+    with pytest.raises(KnobError, match=rf"^sweep\.space\.{name}: .*has no effect while trainer\.algorithm=bp is set"):
+        parse(tree, config(trainer=BP))
+
+
+@pytest.mark.parametrize("name", ["prior.weight", "init.spike"])
+def test_bp_never_meets_what_it_cannot_have(name: str) -> None:
+    """Neither where the other knob is set, nor where it is searched; what only gbp heeds may be searched."""
+    plain = config(prior=Prior())
+    tree = nested(BOTH | {name: {"low": 0.0, "high": 0.3}})
+    with pytest.raises(KnobError, match=rf"^sweep\.space\.{name}: .*trainer\.algorithm=bp, .*must be 0$"):
+        parse(tree, plain)
+    with pytest.raises(KnobError, match=rf"^{name}=0\.5: .*trainer\.algorithm=bp, .*must be 0$"):
+        parse(nested(BOTH), replace(plain, {name: 0.5}))
+    assert list(parse(nested(BOTH | {"init.slab_variance": {"low": 0.1, "high": 0.3}}), plain)) == [
+        "trainer.algorithm",
+        "init.slab_variance",
+    ]
+    with pytest.raises(KnobError, match=rf"^{name}=0\.5: .*trainer\.algorithm=bp; must be 0$"):
+        validate(replace(plain, {name: 0.5, "trainer.algorithm": "bp"}))
+    assert knobs(plain, {"trainer.algorithm": "bp"}).trainer.algorithm == "bp"
+
+
+@given(trees)
+def test_the_bounds_of_a_knob(tree: dict[str, Any]) -> None:
+    """What is drawn lies within; what is not searched has one value."""
+    space = parse(nested(tree), config())
+    for params in draws(space, 0):
+        for name, value in flat(knobs(config(), params)).items():
+            low, high = bounds(name, space, config())
+            assert (low, high) == (value, value) if name not in space else low <= value <= high
 
 
 def test_one_trial_needs_no_space() -> None:

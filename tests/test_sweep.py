@@ -417,7 +417,17 @@ def test_the_end_is_that_of_an_undisturbed_sweep(third_life: Life, digits: Split
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("trainer.batch_size=5000",), "trainer.batch_size=5000: digits has"),
+        (("trainer.batch_size=5000",), "trainer.batch_size=5000: digits has 1000 training images; must be <= 1000"),
+        (("trainer.train_size=5000",), "trainer.train_size=5000: digits has 1000 training images; must be <= 1000"),
+        (("trainer.train_size=50",), "trainer.batch_size=100: must be <= trainer.train_size=50"),
+        (
+            ("sweep.space.trainer.batch_size={low: 50, high: 200}", "sweep.space.trainer.train_size.choices=[100,300]"),
+            "sweep.space.trainer.batch_size: 200: must be <= sweep.space.trainer.train_size: 100",
+        ),
+        (
+            ("sweep.space.trainer.train_size.choices=[500,2000]",),
+            "sweep.space.trainer.train_size: 2000: digits has 1000 training images; must be <= 1000",
+        ),
         (("search.storage=nonsense://x",), "search.storage=nonsense://x: cannot be opened"),
         (("tracking.uri=./runs",), "tracking.uri=./runs: "),
     ],

@@ -192,6 +192,21 @@ def test_a_good_file_under_a_wrong_name_is_noticed(undisturbed: Undisturbed) -> 
     )
 
 
+@pytest.mark.parametrize("algorithm", ["gbp", "bp"])
+def test_a_trial_of_few_images_goes_on_too(algorithm: str) -> None:
+    """And says so in what it keeps."""
+    knobs = TRIALS["2"] | {"trainer.train_size": 60, "trainer.algorithm": algorithm}
+    few = {"pack": 3, "trials": {"2": knobs}}
+    whole, cut = Memory(), Memory()
+    expected = told(steps(worker(plan(whole), few)))
+    steps(worker(plan(cut), few), 5)
+    again = steps(worker(plan(cut), few))
+    assert told(again[:1]) == expected[:5] and (told(again), notes(again)) == (expected, [])
+    about = Network.from_files({name: cut.blobs[f"{layout.trial(2)}/{name}"] for name in (WEIGHTS, ABOUT)})[1]
+    assert (about["knobs"]["trainer.train_size"], about["knobs"]["trainer.algorithm"]) == (60, algorithm)
+    assert cut.blobs == whole.blobs
+
+
 def test_another_sweeps_checkpoints_are_passed_over(undisturbed: Undisturbed) -> None:
     storage = begun(6, uid="another")
     results = steps(worker(plan(storage), config()))

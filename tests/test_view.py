@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import re
 import subprocess
@@ -194,6 +195,23 @@ def test_trouble_is_shown_while_it_lasts(clock: Clock) -> None:
             one.pack_reported(0, report(epoch, dict.fromkeys(range(4), "running")))
             assert drawn(one, 200)[-1].startswith(trouble or "best: ")
     assert text(one).count("away for 0:05") == text(one).count("away again") == 1 and "away for 0:06" not in text(one)
+
+
+def test_packs_of_unlike_length(clock: Clock) -> None:
+    """Where trainer.epochs is searched: each pack has its own, and what is not asked for yet the config's."""
+    one = view(trials=9)
+    with one:
+        for pack, (numbers, epochs) in enumerate([([0, 1, 3], 2), ([2, 4], 10)]):
+            rows = [dataclasses.replace(row(n), params={"trainer.epochs": epochs}) for n in numbers]
+            one.pack_started(pack, rows)
+        clock.now += 10
+        one.pack_reported(0, report(1, dict.fromkeys([0, 1, 3], "running")))
+        cells = [line.split() for line in drawn(one, 200)]
+        assert ["0", "1/2", "3/3", "0.1300"] in cells and ["1", "0/10", "2/2", "starting"] in cells
+        assert one._eta() == pytest.approx((3 + 2 * 10 + 4 * 4) * 10 / 3)
+        one.pack_reported(0, report(2, dict.fromkeys([0, 1, 3], "complete")))
+        assert one.done_cost == 6
+    assert "pack 0 starts: trials 0 to 1, 3\n" in text(one) and "pack 1 starts: trials 2, 4\n" in text(one)
 
 
 def seconds_left(headline: str) -> float | None:

@@ -29,25 +29,37 @@ def start(w: SpikeSlab) -> AdamLayer:
 class ProjectedAdam:
     """The optimiser of a bucket for as long as its tensors stay in place; each trial has its own lr and decay."""
 
-    def __init__(self, layers: Sequence[AdamLayer], trainers: Sequence[Trainer], steps: int) -> None:
-        """`steps` is the number of steps taken before."""
-        self.layers = layers
-        self.trials = [_Trial(layers, t, trainer, steps) for t, trainer in enumerate(trainers)]
+    def __init__(
+        self,
+        layers: Sequence[AdamLayer],
+        trainers: Sequence[Trainer],
+        steps: int,
+        trained: Sequence[str] = SpikeSlab._fields,
+    ) -> None:
+        """`steps` is the number of steps taken before; of each weight's numbers only the `trained` change."""
+        self.trials = [_Trial(layers, t, trainer, steps, trained) for t, trainer in enumerate(trainers)]
+        self.pis = [layer.w.pi for layer in layers] if "pi" in trained else []
+        self.xis = [layer.w.xi for layer in layers] if "xi" in trained else []
 
-    def update(self, gradients: Sequence[SpikeSlab]) -> None:
-        """One step in place, then pi into [0, 1] and xi into [0, inf)."""
+    def update(self, gradients: Sequence[Sequence[Tensor]]) -> None:
+        """One step in place, then pi into [0, 1] and xi into [0, inf); of each layer one gradient of each `trained`."""
         for t, trial in enumerate(self.trials):
             trial.update([g[t] for gradient in gradients for g in gradient])
-        for layer in self.layers:
-            layer.w.pi.clamp_(0, 1)
-            layer.w.xi.clamp_(min=0)
+        for pi in self.pis:
+            pi.clamp_(0, 1)
+        for xi in self.xis:
+            xi.clamp_(min=0)
 
 
 class _Trial:
     """Views of one trial's tensors, taken once."""
 
-    def __init__(self, layers: Sequence[AdamLayer], t: int, trainer: Trainer, steps: int) -> None:
-        self.w, self.first, self.second = ([p[t] for layer in layers for p in layer[part]] for part in range(3))
+    def __init__(
+        self, layers: Sequence[AdamLayer], t: int, trainer: Trainer, steps: int, trained: Sequence[str]
+    ) -> None:
+        self.w, self.first, self.second = (
+            [getattr(layer[part], name)[t] for layer in layers for name in trained] for part in range(3)
+        )
         self.step = torch.tensor(float(steps), device=self.w[0].device)
         self.trainer = trainer
 

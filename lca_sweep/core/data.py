@@ -28,6 +28,10 @@ class Images:
     x: NDArray[np.uint8]  # (images, inputs)
     y: NDArray[np.int64]  # (images,)
 
+    def first(self, size: int | None) -> Images:
+        """Only the first so many; None: all. Views."""
+        return Images(self.x[:size], self.y[:size])
+
 
 Parts = tuple[Images, Images, Images]  # train, validation, test
 
@@ -51,31 +55,19 @@ class Splits:
         return int(self.train.x.shape[1])
 
 
-def load(name: str, *, dir: str | None = None, train_size: int | None = None) -> Splits:
-    """The data set `name`, with all its training images or the first `train_size` of them.
+def load(name: str, *, dir: str | None = None) -> Splits:
+    """The data set `name`.
 
     `dir` is where a data set that does not come with the package has its files (None: the user's cache); missing ones
-    are downloaded into it. DataError, in one line, for an unknown name, too large a `train_size`, or files that are
-    missing or not the right ones.
+    are downloaded into it. DataError, in one line, for an unknown name, or files that are missing or not the right
+    ones.
     """
     if name not in SOURCES:
         raise DataError(f"data.name={name}: must be one of {', '.join(SOURCES)}{nearest(name, SOURCES)}")
     source = SOURCES[name]
     train, validation, test = source.parts(dir)
-    train = _first(train, train_size, name)
     digest = _digest((train, validation, test))
     return Splits(name, source.classes, source.scale, train, validation, test, digest, source.shape)
-
-
-def _first(images: Images, size: int | None, name: str) -> Images:
-    if size is None:
-        return images
-    if size < 1:
-        raise DataError(f"data.train_size={size}: must be >= 1")
-    if size > len(images.y):
-        there = len(images.y)
-        raise DataError(f"data.train_size={size}: {name} has {there} training images; must be <= {there}")
-    return Images(images.x[:size], images.y[:size])
 
 
 def _digest(parts: Parts) -> str:

@@ -7,13 +7,13 @@ from torch import Tensor
 
 from lca_sweep.core import adam
 from lca_sweep.core.adam import ProjectedAdam
-from lca_sweep.core.gbp import backward, cross_entropy, forward
+from lca_sweep.core.algorithm import Gradient
+from lca_sweep.core.gbp import cross_entropy
 from lca_sweep.core.images import Loaded, Training
 from lca_sweep.core.metrics import prior_loss, prior_tensors, weight_metrics
 from lca_sweep.core.pack import Bucket, Pack
 from lca_sweep.core.prior import kl_gradient
 from lca_sweep.core.rng import Purpose, generator
-from lca_sweep.core.spikeslab import SpikeSlab
 
 EVALUATION_BATCH = 1000  # images at once; fixed, because the noise drawn for an image depends on it
 
@@ -43,15 +43,15 @@ class BucketEpoch:
     def __init__(self, bucket: Bucket, train: Training, epoch: int, steps: int, batch: int) -> None:
         """`steps` is the number of steps taken before this epoch."""
         self.bucket, self.train, self.images = bucket, train, len(train.images.y)
+        self.algorithm = bucket.algorithm
         self.noise = Noise(bucket, Purpose.TRAIN, epoch, batch)
         first = bucket.layers[0]
         self.silent = adam.columns(first, train.silent)
         self.layers = [adam.columns(first, train.heard), *bucket.layers[1:]]
-        self.optimiser = ProjectedAdam(
-            [*self.layers, self.silent], [trial.knobs.trainer for trial in bucket.trials], steps
-        )
+        trainers, trained = [trial.knobs.trainer for trial in bucket.trials], self.algorithm.TRAINED
+        self.optimiser = ProjectedAdam([*self.layers, self.silent], trainers, steps, trained)
         self.weights = [layer.w for layer in self.layers]
-        self.no_gradient = SpikeSlab(*map(torch.zeros_like, self.silent.w))
+        self.no_gradient = tuple(torch.zeros_like(getattr(self.silent.w, name)) for name in trained)
         self.has_prior = any(trial.knobs.prior.weight > 0 for trial in bucket.trials)
         if self.has_prior:
             weight, self.prior = prior_tensors(bucket, first.w.m)
@@ -64,15 +64,16 @@ class BucketEpoch:
 
     def step(self, x: Tensor, y: Tensor) -> None:
         """One mini-batch: x (heard inputs, batch), y (batch)."""
-        trace = forward(self.weights, self.bucket.fan_in, x, self.noise.draw())
+        trace = self.algorithm.forward(self.weights, self.bucket.fan_in, x, self.noise.draw())
         loss, dz = cross_entropy(trace[-1].z, y)
-        gradients = [*backward(self.weights, trace, dz), self.no_gradient]
+        gradients: list[Gradient] = [*self.algorithm.backward(self.weights, trace, dz), self.no_gradient]
         if self.has_prior:
             gradients = self._with_prior(gradients)
         self.optimiser.update(gradients)
         self.loss.append(loss)
-        for active, layer in zip(self.active, trace[1:], strict=True):
-            torch.maximum(active, layer.a.amax(-1), out=active)
+        if self.algorithm.RANDOM:
+            for active, layer in zip(self.active, trace[1:], strict=True):
+                torch.maximum(active, layer.a.amax(-1), out=active)
 
     def finish(self, tolerance: float) -> dict[int, dict[str, float]]:
         """Put the first layer back. By trial: training loss (mean of the steps), prior's part, weights' metrics."""
@@ -81,33 +82,35 @@ class BucketEpoch:
         adam.put_columns(bucket.layers[0], self.train.silent, self.silent)
         loss = torch.stack(self.loss).mean(0)
         prior = prior_loss(bucket, self.images) if self.has_prior else torch.zeros_like(loss)
-        pixels = self.train.nonzero.expand_as(bucket.units[0])
-        metrics = {
-            "train/loss": loss,
-            "train/prior": prior,
-            **weight_metrics(bucket, [pixels, *(active > 0 for active in self.active)], tolerance),
-        }
+        metrics = {"train/loss": loss, "train/prior": prior}
+        if self.algorithm.RANDOM:  # else weights have neither categories nor entropy
+            pixels = self.train.nonzero.expand_as(bucket.units[0])
+            metrics |= weight_metrics(bucket, [pixels, *(active > 0 for active in self.active)], tolerance)
         rows = torch.stack([column.double() for column in metrics.values()], 1).tolist()
         return {
             trial.number: dict(zip(metrics, row, strict=True)) for trial, row in zip(bucket.trials, rows, strict=True)
         }
 
-    def _with_prior(self, gradients: list[SpikeSlab]) -> list[SpikeSlab]:
+    def _with_prior(self, gradients: list[Gradient]) -> list[Gradient]:
         """Add the gradient of weight * KL / images."""
         slopes = [kl_gradient(layer.w, self.prior) for layer in [*self.layers, self.silent]]
         return [
-            SpikeSlab(*(torch.addcmul(g, share, k) for g, k in zip(gradient, slope, strict=True)))
+            tuple(torch.addcmul(g, share, k) for g, k in zip(gradient, slope, strict=True))
             for gradient, slope, share in zip(gradients, slopes, self.prior_share, strict=True)
         ]
 
 
 class Noise:
-    """Standard normal noise for one bucket: each trial draws from its own generator, in its own widths only."""
+    """Standard normal noise for one bucket: each trial draws from its own generator, in its own widths only.
+
+    None where weights are not random.
+    """
 
     def __init__(self, bucket: Bucket, purpose: Purpose, epoch: int, batch: int) -> None:
         like = bucket.layers[0].w.m
-        widths = [units.sum(1).tolist() for units in bucket.units[1:]]
-        self.eps = [like.new_zeros(len(bucket.trials), units.shape[1], batch) for units in bucket.units[1:]]
+        noisy = bucket.units[1:] if bucket.algorithm.RANDOM else []
+        widths = [units.sum(1).tolist() for units in noisy]
+        self.eps = [like.new_zeros(len(bucket.trials), units.shape[1], batch) for units in noisy]
         rngs = [generator(trial.knobs.init.seed, purpose, epoch, like.device) for trial in bucket.trials]
         self.draws = [
             (eps[t, : width[t]], rng) for t, rng in enumerate(rngs) for eps, width in zip(self.eps, widths, strict=True)
@@ -122,7 +125,7 @@ class Noise:
 
 @torch.inference_mode()
 def evaluate(bucket: Bucket, images: Loaded, purpose: Purpose, epoch: int) -> tuple[list[float], list[float]]:
-    """Cross-entropy and accuracy of the stochastic forward pass, for every trial of a bucket."""
+    """Cross-entropy and accuracy of the (stochastic) forward pass, for every trial of a bucket."""
     layers = [layer.w for layer in bucket.layers]
     batch = min(EVALUATION_BATCH, len(images.y))
     noise = Noise(bucket, purpose, epoch, batch)
@@ -131,7 +134,7 @@ def evaluate(bucket: Bucket, images: Loaded, purpose: Purpose, epoch: int) -> tu
     box = layers[0].m.new_empty(batch, images.pixels.shape[1])
     for pixels, y in zip(images.pixels.split(batch), images.y.split(batch), strict=True):
         eps = [e[..., : len(y)] for e in noise.draw()]
-        z = forward(layers, bucket.fan_in, images.floats(pixels, box), eps)[-1].z
+        z = bucket.algorithm.forward(layers, bucket.fan_in, images.floats(pixels, box), eps)[-1].z
         loss += cross_entropy(z, y)[0] * len(y)
         hits += (z.argmax(1) == y).sum(1)
     return (loss / len(images.y)).tolist(), (hits / len(images.y)).tolist()

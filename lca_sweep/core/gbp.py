@@ -14,6 +14,9 @@ from torch import Tensor
 
 from lca_sweep.core.spikeslab import Moments, SpikeSlab, moments
 
+TRAINED = SpikeSlab._fields
+RANDOM = True
+
 
 @dataclass(frozen=True)
 class LayerTrace:

@@ -22,7 +22,11 @@ class KnobError(UserError):
 
 @dataclass(frozen=True)
 class Range:
-    """What a knob may be: bounds for numbers, or a list of choices; `shared` knobs are the same for a whole pack."""
+    """What a knob may be: bounds for numbers, or a list of choices.
+
+    `shared` knobs are the same for a whole pack; one that is not `searchable` changes what is recorded of a trial, and
+    not how it is trained.
+    """
 
     help: str
     ge: float | None = None
@@ -31,6 +35,7 @@ class Range:
     lt: float | None = None
     choices: tuple[Any, ...] = ()
     shared: bool = False
+    searchable: bool = True
 
     def allowed(self) -> str:
         """The range in words, e.g. `must be > 0 and <= 1`; empty where anything goes."""
@@ -89,9 +94,24 @@ def require(name: str, value: Any, range: Range) -> None:
         raise KnobError(f"{name}={value}: {range.allowed() or 'must be a finite number'}")
 
 
+def check_trial(trial: TrialKnobs) -> None:
+    """Raise KnobError at the first knob of a trial that is out of range, or that its algorithm cannot have."""
+    check(trial)
+    values = flat(trial)
+    if trial.trainer.algorithm == "bp":
+        for name in SPIKE_AND_SLAB_ONLY:
+            if values[name] > 0:
+                raise KnobError(f"{name}={values[name]}: weights have no distribution with {PLAIN}; must be 0")
+
+
 def flat(config: Any) -> dict[str, Any]:
     """The knobs as one flat mapping from dotted name to value."""
     return {name: value for name, value, _ in walk(config)}
+
+
+def shared(trial: TrialKnobs) -> dict[str, Any]:
+    """The knobs that a trial has in common with its pack, by dotted name."""
+    return {name: value for name, value, range in walk(trial) if range.shared}
 
 
 def replace(config: Any, values: Mapping[str, Any]) -> Any:
@@ -129,6 +149,10 @@ def written(value: Any) -> str:
     return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
+PLAIN = "trainer.algorithm=bp"
+SPIKE_AND_SLAB_ONLY = ("init.spike", "prior.weight")  # 0 where weights are single numbers
+
+
 @dataclass
 class Model:
     """The network's shape; inputs and classes come with the data."""
@@ -156,16 +180,27 @@ class Init:
 class Trainer:
     """Projected Adam with decoupled decay on m, pi and Xi."""
 
+    algorithm: str = knob(
+        "gbp",
+        "gbp: generalised back-propagation; bp: the ordinary one, a baseline whose weights are single numbers w = m",
+        choices=("gbp", "bp"),
+    )
     lr: float = knob(0.1, "learning rate of m, pi and Xi", gt=0)
     weight_decay: float = knob(1e-4, "decoupled decay, times lr, of m, pi and Xi", ge=0)
     epochs: int = knob(100, "passes over the training images", ge=1, shared=True)
+    train_size: int | None = knob(None, "use only the first so many training images; null: all", ge=1, shared=True)
     batch_size: int = knob(500, "images in a mini-batch; an incomplete one is dropped", ge=1, shared=True)
     batch_seed: int = knob(0, "seed of the mini-batch order, which all trials share", ge=0, lt=2**32, shared=True)
     beta1: float = knob(0.9, "Adam's decay of the first moment", ge=0, lt=1, shared=True)
     beta2: float = knob(0.999, "Adam's decay of the second moment", ge=0, lt=1, shared=True)
     eps: float = knob(1e-8, "Adam's guard against division by zero", gt=0, shared=True)
     category_tolerance: float = knob(
-        0.0, "slack in calling pi or Xi exactly 0 or 1 (weight categories)", ge=0, lt=0.5, shared=True
+        0.0,
+        "slack in calling pi or Xi exactly 0 or 1 (weight categories)",
+        ge=0,
+        lt=0.5,
+        shared=True,
+        searchable=False,
     )
 
 

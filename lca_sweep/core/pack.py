@@ -16,7 +16,8 @@ from torch import Tensor
 
 from lca_sweep.core import adam
 from lca_sweep.core.adam import AdamLayer
-from lca_sweep.core.knobs import Init, KnobError, Model, Trainer, TrialKnobs, check, walk
+from lca_sweep.core.algorithm import ALGORITHMS, Algorithm
+from lca_sweep.core.knobs import Init, KnobError, Model, Trainer, TrialKnobs, check_trial, shared
 from lca_sweep.core.network import Network
 from lca_sweep.core.rng import Purpose, generator
 from lca_sweep.core.spikeslab import SpikeSlab
@@ -32,12 +33,17 @@ class Trial:
 
 @dataclass
 class Bucket:
-    """Trials of one depth, padded to common widths."""
+    """Trials of one algorithm and one depth, padded to common widths."""
 
     trials: tuple[Trial, ...]
     layers: list[AdamLayer]
     fan_in: list[Tensor]  # per layer (trials, 1, 1): each trial's own N in 1/sqrt(N)
     units: list[Tensor]  # inputs, hidden layers, classes: (trials, units), True where a unit is not padding
+
+    @property
+    def algorithm(self) -> Algorithm:
+        """What its trials are trained by."""
+        return ALGORITHMS[self.trials[0].knobs.trainer.algorithm]
 
     def real(self, depth: int) -> Tensor:
         """Mask (trials, out, in) of the connections of a layer that are not padding."""
@@ -177,13 +183,13 @@ def work(inputs: int, hidden: Iterable[int], classes: int) -> int:
 
 
 def group(trials: Sequence[Trial], inputs: int, classes: int, padding: float) -> list[list[Trial]]:
-    """Trials that share tensors: of one depth, and padded to at most `padding` times their own work."""
+    """Trials that share tensors: of one algorithm and depth, padded to at most `padding` times their own work."""
     groups: list[list[Trial]] = []
     largest: tuple[int, ...] = ()
     own = 0
     for trial in sorted(trials, key=_by_shape):
         hidden = trial.knobs.model.hidden()
-        joint = tuple(map(max, largest, hidden)) if len(hidden) == len(largest) else ()
+        joint = tuple(map(max, largest, hidden)) if groups and _kind(trial) == _kind(groups[-1][0]) else ()
         own += work(inputs, hidden, classes)
         if joint and (len(groups[-1]) + 1) * work(inputs, joint, classes) <= padding * own:
             groups[-1].append(trial)
@@ -194,19 +200,27 @@ def group(trials: Sequence[Trial], inputs: int, classes: int, padding: float) ->
     return groups
 
 
-def _by_shape(trial: Trial) -> tuple[int, tuple[int, ...], int]:
-    hidden = trial.knobs.model.hidden()
-    return len(hidden), hidden, trial.number
+def _kind(trial: Trial) -> tuple[str, int]:
+    """Algorithm and depth."""
+    return trial.knobs.trainer.algorithm, len(trial.knobs.model.hidden())
+
+
+def _by_shape(trial: Trial) -> tuple[str, int, tuple[int, ...], int]:
+    return *_kind(trial), trial.knobs.model.hidden(), trial.number
 
 
 def initial(trial: Trial, inputs: int, classes: int) -> list[SpikeSlab]:
-    """Initial weights of one trial, (out, in) a layer, float32 on the CPU: they follow from its knobs alone."""
+    """Initial weights of one trial, (out, in) a layer, float32 on the CPU: they follow from its knobs alone.
+
+    All algorithms draw alike, so that trials of one seed begin at the same m.
+    """
+    random = ALGORITHMS[trial.knobs.trainer.algorithm].RANDOM
     init, rng = trial.knobs.init, generator(trial.knobs.init.seed, Purpose.INIT)
     layers = []
     for shape in shapes(inputs, trial.knobs.model.hidden(), classes):
         m = torch.empty(shape).normal_(0, math.sqrt(init.mean_variance), generator=rng)
         xi = torch.empty(shape).uniform_(0, init.slab_variance, generator=rng)
-        layers.append(SpikeSlab(torch.full(shape, init.spike), m, xi))
+        layers.append(SpikeSlab(torch.full(shape, init.spike), m, xi if random else torch.zeros(shape)))
     return layers
 
 
@@ -223,9 +237,10 @@ def _check(trials: Sequence[Trial]) -> None:
         raise KnobError(f"trials {numbers}: a pack must have one or more, with unlike numbers")
     first = trials[0]
     for trial in trials:
-        check(trial.knobs)
-        for (name, value, limits), (_, other, _) in zip(walk(first.knobs), walk(trial.knobs), strict=True):
-            if limits.shared and value != other:
+        check_trial(trial.knobs)
+        own = shared(trial.knobs)
+        for name, value in shared(first.knobs).items():
+            if own[name] != value:
                 raise KnobError(
-                    f"{name}={other}: trial {trial.number} shares a pack with trial {first.number}; must be {value}"
+                    f"{name}={own[name]}: trial {trial.number} shares a pack with trial {first.number}; must be {value}"
                 )

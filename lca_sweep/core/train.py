@@ -10,7 +10,7 @@ from lca_sweep.core.data import Images, Splits
 from lca_sweep.core.epoch import evaluate, train_epoch
 from lca_sweep.core.halving import KeepAll, Pruner
 from lca_sweep.core.images import load_images, load_training
-from lca_sweep.core.knobs import KnobError
+from lca_sweep.core.knobs import KnobError, Trainer
 from lca_sweep.core.network import Network
 from lca_sweep.core.pack import Bucket, Pack, Trial
 from lca_sweep.core.rng import Purpose
@@ -42,17 +42,14 @@ def fit(pack: Pack, data: Splits, pruner: Pruner | None = None) -> Iterator[Epoc
     """Train `pack` in place up to its last epoch, yielding after each; trials that end leave before the report.
 
     A pack whose training was broken off within an epoch (by an exception) is spent: restore it from an earlier state.
-    Raises KnobError if the data has fewer training images than a mini-batch.
+    Raises KnobError if the data has fewer training images than the knobs ask for.
     """
     pruner = pruner or KeepAll()
-    if pack.trainer.batch_size > len(data.train.y):
-        raise KnobError(
-            f"trainer.batch_size={pack.trainer.batch_size}: must be <= {len(data.train.y)}, the training images"
-        )
+    chosen = training_images(pack.trainer, data.train)
     if not pack.buckets:
         return
     device = pack.like.device
-    train = load_training(data.train, data.scale, device)
+    train = load_training(chosen, data.scale, device)
     validation, test = (load_images(part, data.scale, device) for part in (data.validation, data.test))
     while pack.buckets and pack.epoch < pack.trainer.epochs:
         metrics = train_epoch(pack, train)
@@ -64,6 +61,17 @@ def fit(pack: Pack, data: Splits, pruner: Pruner | None = None) -> Iterator[Epoc
         report = _report(pack, metrics, pruner)
         pack.drop([r.trial for r in report.trials if r.state != RUNNING])
         yield report
+
+
+def training_images(trainer: Trainer, images: Images) -> Images:
+    """Those of all the training images that are trained on; KnobError if there are not so many, or no mini-batch."""
+    size, there = trainer.train_size, len(images.y)
+    if size is not None and size > there:
+        raise KnobError(f"trainer.train_size={size}: must be <= {there}, the training images")
+    if trainer.batch_size > (size or there):
+        what = f"{there}, the training images" if size is None else f"trainer.train_size={size}"
+        raise KnobError(f"trainer.batch_size={trainer.batch_size}: must be <= {what}")
+    return images.first(size)
 
 
 def score(

@@ -8,14 +8,27 @@ A leaf's dotted path (`trainer.lr`) is the knob's name and the Optuna parameter'
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
-from typing import Any, get_type_hints
+from types import UnionType
+from typing import Any, get_args, get_type_hints
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from lca_sweep.config import Config
-from lca_sweep.core.knobs import KnobError, Range, TrialKnobs, check, flat, nearest, replace, walk, written
+from lca_sweep.core.knobs import (
+    PLAIN,
+    SPIKE_AND_SLAB_ONLY,
+    KnobError,
+    Range,
+    TrialKnobs,
+    check_trial,
+    flat,
+    nearest,
+    replace,
+    walk,
+    written,
+)
 
 Space = dict[str, BaseDistribution]
 
@@ -41,6 +54,7 @@ def parse(tree: Mapping[str, Any], config: Config) -> Space:
     for path, leaf in _leaves(tree, list(flat(config))):
         space[path] = _distribution(leaf, _searched(path, config))
     _refuse_idle(space, config)
+    _refuse_clash(space, config)
     if not space and config.sweep.trials > 1:
         raise KnobError(
             f"sweep.trials={config.sweep.trials}: nothing is searched (sweep.space is empty), so all trials would be "
@@ -53,8 +67,20 @@ def parse(tree: Mapping[str, Any], config: Config) -> Space:
 def knobs(config: Config, params: Mapping[str, Any]) -> TrialKnobs:
     """The knobs of the trial with these parameters (by dotted name); KnobError where one is unknown or out of range."""
     trial: TrialKnobs = replace(config.trial(), params)
-    check(trial)
+    check_trial(trial)
     return trial
+
+
+def bounds(name: str, space: Space, config: Config) -> tuple[Any, Any]:
+    """The lowest and the highest value of a trial's knob in this sweep; None, None where it is null."""
+    searched = space.get(name)
+    if isinstance(searched, CategoricalDistribution):
+        choices: Sequence[Any] = searched.choices
+        return min(choices), max(choices)
+    if isinstance(searched, (IntDistribution, FloatDistribution)):
+        return searched.low, searched.high
+    value = flat(config.trial())[name]
+    return value, value
 
 
 def _leaves(tree: Mapping[str, Any], names: list[str], prefix: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -78,13 +104,13 @@ def _leaves(tree: Mapping[str, Any], names: list[str], prefix: str = "") -> Iter
 
 
 def _searched(path: str, config: Config) -> Searched:
-    """The knob at the path; KnobError if it is not a single trial's own, or has no single value."""
+    """The knob at the path; KnobError if it is not a trial's, or has no single value."""
     ranges = {name: range for name, _, range in walk(config.trial())}
     kind = dict(_kinds(config)).get(path)
     if path not in ranges:
         reason = "belongs to the sweep, not to a trial"
-    elif ranges[path].shared:
-        reason = "is the same for all trials of a pack"
+    elif not ranges[path].searchable:
+        reason = "changes what is recorded, not how a trial is trained"
     elif kind not in (int, float, str, bool):
         reason = "is not a single value"
     else:
@@ -93,13 +119,14 @@ def _searched(path: str, config: Config) -> Searched:
 
 
 def _kinds(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """(dotted name, type) of every knob below a dataclass instance."""
+    """(dotted name, type) of every knob below a dataclass instance; of one that may be null, the type it has else."""
     for name, hint in get_type_hints(type(config)).items():
         value = getattr(config, name)
         if dataclasses.is_dataclass(value):
             yield from _kinds(value, f"{prefix}{name}.")
         else:
-            yield f"{prefix}{name}", hint
+            kinds = [kind for kind in get_args(hint) if kind is not type(None)]
+            yield f"{prefix}{name}", kinds[0] if isinstance(hint, UnionType) and len(kinds) == 1 else hint
 
 
 def _distribution(leaf: Mapping[str, Any], knob: Searched) -> BaseDistribution:
@@ -199,6 +226,18 @@ def _refuse_idle(space: Space, config: Config) -> None:
     if config.prior.weight == 0 and "prior.weight" not in space:
         reason = "prior.weight=0 (set it, or search it too)"
         idle |= {"prior.spike": reason, "prior.slab_variance": reason}
+    if config.trainer.algorithm == "bp" and "trainer.algorithm" not in space:
+        names = ("init.spike", "init.slab_variance", "prior.weight", "prior.spike", "prior.slab_variance")
+        idle |= dict.fromkeys(names, f"{PLAIN} is set (set it to gbp)")
     for name in space:
         if name in idle:
             raise KnobError(f"sweep.space.{name}: {name} has no effect while {idle[name]}")
+
+
+def _refuse_clash(space: Space, config: Config) -> None:
+    """Where only some of the trials are trained by bp, none may have what those cannot have."""
+    for name in SPIKE_AND_SLAB_ONLY if "trainer.algorithm" in space else ():
+        highest = bounds(name, space, config)[1]
+        if highest > 0:
+            place = f"sweep.space.{name}" if name in space else f"{name}={highest}"
+            raise KnobError(f"{place}: weights have no distribution with {PLAIN}, which is searched too; must be 0")

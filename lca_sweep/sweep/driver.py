@@ -11,11 +11,12 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from lca_sweep.config import Config, KnobError
 from lca_sweep.core.data import Splits
 from lca_sweep.core.errors import UserError, first_line
-from lca_sweep.search.space import Space
+from lca_sweep.search.space import Space, bounds
 from lca_sweep.search.storage import database, journal
 from lca_sweep.search.study import Study
 from lca_sweep.sweep.cluster import Resources, connected
@@ -44,7 +45,7 @@ def run(config: Config, space: Space) -> int:
     command goes on. Everything that can be refused is refused before anything is written.
     """
     data = data_of(config)
-    _check_batch(config, data)
+    _check_images(config, space, data)
     name = config.sweep.name or derived_name(config)
     path = folder_path(config, name)
     _check_storage(config)
@@ -250,7 +251,21 @@ def derived_name(config: Config) -> str:
     return f"{config.data.name}-{digest[:8]}"
 
 
-def _check_batch(config: Config, data: Splits) -> None:
-    images, batch = len(data.train.y), config.trainer.batch_size
-    if batch > images:
-        raise KnobError(f"trainer.batch_size={batch}: {data.name} has {images} training images; must be <= {images}")
+def _check_images(config: Config, space: Space, data: Splits) -> None:
+    """Raise KnobError unless any trial of the sweep has as many training images as it needs."""
+    there = len(data.train.y)
+    smallest, largest = bounds("trainer.train_size", space, config)
+    batch = bounds("trainer.batch_size", space, config)[1]
+    has = f"{data.name} has {there} training images"
+    if largest is not None and largest > there:
+        raise KnobError(f"{_said('trainer.train_size', largest, space)}: {has}; must be <= {there}")
+    if smallest is None and batch > there:
+        raise KnobError(f"{_said('trainer.batch_size', batch, space)}: {has}; must be <= {there}")
+    if smallest is not None and batch > smallest:
+        least = _said("trainer.train_size", smallest, space)
+        raise KnobError(f"{_said('trainer.batch_size', batch, space)}: must be <= {least}")
+
+
+def _said(knob: str, value: Any, space: Space) -> str:
+    """Where the user has given a knob this value."""
+    return f"sweep.space.{knob}: {value}" if knob in space else f"{knob}={value}"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from lca_sweep.config import Config
-from lca_sweep.core.knobs import flat
+from lca_sweep.core.knobs import flat, shared
 from lca_sweep.core.train import OBJECTIVE
 from lca_sweep.search.generations import Ask, generation, rest
 from lca_sweep.search.space import knobs
@@ -83,6 +83,7 @@ class Ledger:
             self.ready += [pack for pack in dict.fromkeys(ask.packs) if pack not in self.ready]
         while self.ready:
             pack = self.ready.pop(0)
+            self._part(pack)
             if self._live(pack):
                 return self._issue(pack)
         # a pack that runs may still be split
@@ -147,10 +148,31 @@ class Ledger:
         """The trials of a pack that have not ended."""
         return [row.number for row in self.study.pack(pack) if row.state == "running"]
 
+    def _part(self, pack: int) -> None:
+        """Trials that cannot share a pack, because they differ in shared knobs, leave for packs of their own.
+
+        Those like the first one stay, so that nobody leaves a pack that was issued before. After a driver that died in
+        the middle, this pack comes before those that it had begun to fill, and the rest follows into the same ones.
+        """
+        kinds: dict[tuple[Any, ...], list[int]] = {}
+        for row in self.study.pack(pack):
+            if row.state == "running":
+                kinds.setdefault(self._kind(row), []).append(row.number)
+        if len(kinds) < 2:
+            return
+        left = [row for row in self.study.rows() if row.origins[:1] == (pack,) and row.pack != pack]
+        moved = {self._kind(row): row.pack for row in left}
+        for kind, numbers in list(kinds.items())[1:]:
+            new = moved.get(kind) or self.next_pack
+            self.study.move(numbers, new, origin=pack)
+            self.next_pack = max(self.next_pack, new + 1)
+            self.ready += [new] if new not in self.ready else []
+
     def _issue(self, pack: int) -> Issue:
         # all trials of the pack, also those that ended: without a checkpoint its halving must see them again
         rows = self.study.pack(pack)
         running = [row for row in rows if row.state == "running"]
+        rows = [row for row in rows if self._kind(row) == self._kind(running[0])]  # others: ended by hand
         issue = Issue(pack, {row.number: self._knobs(row) for row in rows}, running[0].origins)
         self.tracker.start_trials([self._record(row, pack) for row in running])
         self.view.pack_started(pack, rows)
@@ -182,6 +204,10 @@ class Ledger:
             self.study.finish(trial["trial"], trial["state"], value, trial["reason"])
             if trial["state"] == "complete":
                 self.stopping.see(trial["trial"], value)
+
+    def _kind(self, row: Row) -> tuple[Any, ...]:
+        """What all trials of a pack have in common."""
+        return tuple(shared(knobs(self.config, row.params)).values())
 
     def _knobs(self, row: Row) -> dict[str, Any]:
         return flat(knobs(self.config, row.params))

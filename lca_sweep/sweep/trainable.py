@@ -19,7 +19,7 @@ from lca_sweep.core.errors import first_line
 from lca_sweep.core.halving import Pruner
 from lca_sweep.core.knobs import Trainer, TrialKnobs, flat, replace
 from lca_sweep.core.pack import Pack, Trial
-from lca_sweep.core.train import RUNNING, EpochReport, TrialReport, fit
+from lca_sweep.core.train import RUNNING, EpochReport, TrialReport, fit, training_images
 from lca_sweep.sweep import checkpoint, layout
 from lca_sweep.sweep.checkpoint import Checkpoint, Owner
 from lca_sweep.sweep.storage import Storage, StorageError, patiently
@@ -122,7 +122,8 @@ class PackTrainable(tune.Trainable):
         self.reports = fit(self.pack, self.data, self.plan.pruner)
 
     def _check(self, found: Checkpoint) -> None:
-        steps = len(self.data.train.y) // self.pack.trainer.batch_size
+        images = training_images(self.pack.trainer, self.data.train)
+        steps = len(images.y) // self.pack.trainer.batch_size
         checkpoint.check_fits(found, self.pack.state()[0], found.about["epoch"] * steps)
 
     def _train(self) -> None:

@@ -27,6 +27,7 @@ class PackLine:
     """One running pack as the table shows it."""
 
     size: int
+    epochs: int  # at its end
     epoch: int = 0
     restored: int = 0  # epochs that an earlier run had done
     live: int = 0
@@ -89,10 +90,11 @@ class View:
 
     def pack_started(self, pack: int, rows: Sequence[Row]) -> None:
         """A pack was handed out."""
-        self.packs[pack] = PackLine(len(rows), live=sum(row.state == "running" for row in rows))
+        epochs = rows[0].params.get("trainer.epochs", self.config.trainer.epochs)
+        self.packs[pack] = PackLine(len(rows), epochs, live=sum(row.state == "running" for row in rows))
         self.params |= {row.number: row.params for row in rows}
-        numbers = f"{rows[0].number}" if len(rows) == 1 else f"{rows[0].number} to {rows[-1].number}"
-        self._event(f"pack {pack} starts: {'trial' if len(rows) == 1 else 'trials'} {numbers}")
+        noun = "trial" if len(rows) == 1 else "trials"
+        self._event(f"pack {pack} starts: {noun} {spans([row.number for row in rows])}")
 
     def pack_restored(self, pack: int, epoch: int) -> None:
         """A pack goes on from a checkpoint after this epoch."""
@@ -138,7 +140,7 @@ class View:
             table.add_column(title, justify="right", no_wrap=True)
         for pack, line in sorted(self.packs.items()):
             value = f"{line.best:.4f}" if line.epoch else "starting"
-            table.add_row(str(pack), f"{line.epoch}/{self.config.trainer.epochs}", f"{line.live}/{line.size}", value)
+            table.add_row(str(pack), f"{line.epoch}/{line.epochs}", f"{line.live}/{line.size}", value)
         trouble = self.trouble()
         return Group(Text(self.headline()), table, Text(self.best_line()), *([Text(trouble)] if trouble else []))
 
@@ -161,12 +163,14 @@ class View:
 
     def _eta(self) -> float | None:
         """Seconds left, from the trial-epochs done in this run and still to do."""
-        epochs, pruner = self.config.trainer.epochs, self.config.pruner
         spent = self.done_cost + sum(self._cost(line, line.epoch) for line in self.packs.values())
         fresh = self.config.sweep.trials - sum(self.counts.values()) - sum(line.live for line in self.packs.values())
         size = self.config.pack.size
-        waiting = pack_cost(size, pruner, epochs) * max(fresh, 0) / size
-        to_do = sum(self._cost(line, epochs) - self._cost(line, line.epoch) for line in self.packs.values()) + waiting
+        # where the number of epochs is searched, what is not asked for yet is taken to have the config's
+        waiting = pack_cost(size, self.config.pruner, self.config.trainer.epochs) * max(fresh, 0) / size
+        to_do = (
+            sum(self._cost(line, line.epochs) - self._cost(line, line.epoch) for line in self.packs.values()) + waiting
+        )
         return (time.monotonic() - self._since) * to_do / spent if spent else None
 
     def _see(self, number: int, value: float, epoch: int) -> None:
@@ -184,7 +188,7 @@ class View:
 
     def _close_pack(self, pack: int) -> None:
         line = self.packs.pop(pack)
-        self.done_cost += self._cost(line, self.config.trainer.epochs)
+        self.done_cost += self._cost(line, line.epochs)
 
     def _cost(self, line: PackLine, epoch: int) -> float:
         """Trial-epochs of a pack up to an epoch, done in this run."""
@@ -238,6 +242,17 @@ def number(value: Any) -> str:
 def plural(count: int, noun: str) -> str:
     """`1 trial`, `2 trials`."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def spans(numbers: Sequence[int]) -> str:
+    """Ascending numbers, `0 to 7` or `0, 3 to 5, 9`."""
+    runs: list[list[int]] = []
+    for n in numbers:
+        if runs and n == runs[-1][-1] + 1:
+            runs[-1].append(n)
+        else:
+            runs.append([n])
+    return ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]} to {run[-1]}" for run in runs)
 
 
 def duration(seconds: float) -> str:
