@@ -80,6 +80,7 @@ class SweepResult:
     config: Mapping[str, Any]  # nested
     provenance: Mapping[str, str]  # versions, commit, device
     page: str = ""  # address of its runs in the MLflow UI
+    importances_at: int = 0  # the epoch by whose objective they are told
 
     @property
     def complete(self) -> tuple[TrialResult, ...]:
