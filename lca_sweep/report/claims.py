@@ -29,6 +29,7 @@ from lca_sweep.report.seeds import ALGORITHM, Setting, best_with, layers, settin
 
 REPRODUCED, NOT_REPRODUCED, SEEN, NOT_SEEN = "reproduced", "not reproduced", "seen", "not seen"
 UNTOLD = "cannot be told: "
+AGAINST = "gBP and BP"
 NO_REFERENCE = "no reference at this setting"
 ERRORS = 3  # standard errors that a reproduced number may be off
 ACCURACY = sample(reference.ACCURACY)
@@ -239,4 +240,4 @@ def _compare(gbp: Setting, bp: Setting) -> Claim | None:
     else:
         seen = "no difference is seen" if abs(step) <= half else f"gBP is {'better' if step > 0 else 'worse'}"
         verdict = f"{seen}: {100 * step:+.2f} ± {100 * half:.2f} points"
-    return Claim("gBP and BP", text, verdict, note=f"{a.count} and {b.count} seeds; {NO_REFERENCE}")
+    return Claim(AGAINST, text, verdict, note=f"{a.count} and {b.count} seeds; {NO_REFERENCE}")

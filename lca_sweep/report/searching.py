@@ -67,7 +67,7 @@ def parallel(result: SweepResult) -> Plot | None:
     labels = short_names(names)
     ends = [plain(labels[name]) + ("\n(log)" if is_log(result, name) else "") for name in names]
     axes.set_yticks(rows, [*ends, "objective"])
-    axes.set(xlim=(-0.04, 1.04), ylim=(len(names) + 0.5, -0.3), xticks=[])
+    axes.set(xlim=(-0.04, 1.04), ylim=(len(names) + 0.5, -0.5), xticks=[])
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)
     table: dict[str, Any] = {
@@ -115,7 +115,7 @@ def importances(result: SweepResult) -> Plot | None:
     axes.invert_yaxis()
     caption = f"Importance of the searched knobs for {result.objective}, sum 1 (Optuna)"
     caption += f", told by its value at epoch {result.importances_at}." if result.importances_at else "."
-    table = {"knob": list(shares), "importance": list(shares.values())}
+    table: dict[str, Any] = {"knob": list(shares), "importance": list(shares.values())}
     return Plot("importances", "Which knobs mattered", caption, figure, table)
 
 
