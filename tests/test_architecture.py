@@ -26,6 +26,7 @@ DOOR = HEIGHT["door"]
 # Who may import which framework; whatever is not named here belongs to the standard library or to nobody.
 HOMES = {
     "hydra": {"door"},
+    "jinja2": {"report"},
     "matplotlib": {"report"},
     "mlflow": {"tracking"},
     "numpy": {"core", "search", "report", "sweep"},

@@ -1,0 +1,51 @@
+"""All figures of a report, in the order in which it shows them."""
+
+from __future__ import annotations
+
+from lca_sweep.report.damage import kept, perturbation
+from lca_sweep.report.learning import accuracy, by_layer, categories
+from lca_sweep.report.portraits import histograms, receptive_fields
+from lca_sweep.report.results import DataInfo, SweepResult, TrialResult
+from lca_sweep.report.searching import dependence, importances, objective, parallel, slices
+from lca_sweep.report.style import Plot
+
+__all__ = [
+    "Plot",
+    "accuracy",
+    "by_layer",
+    "categories",
+    "dependence",
+    "histograms",
+    "importances",
+    "kept",
+    "objective",
+    "parallel",
+    "perturbation",
+    "receptive_fields",
+    "slices",
+    "sweep_figures",
+    "trial_figures",
+]
+
+OF_SWEEP = (
+    accuracy,
+    categories,
+    by_layer,
+    perturbation,
+    kept,
+    dependence,
+    slices,
+    parallel,
+    importances,
+    objective,
+)
+
+
+def sweep_figures(result: SweepResult) -> list[Plot]:
+    """Those that have something to show."""
+    return [plot for draw in OF_SWEEP if (plot := draw(result))]
+
+
+def trial_figures(trial: TrialResult, data: DataInfo) -> list[Plot]:
+    """Those of one trial; none where it was not looked into."""
+    return [plot for plot in (histograms(trial), receptive_fields(trial, data)) if plot]

@@ -1,0 +1,194 @@
+"""Figures of training: accuracy and weight categories by epoch, entropy and sparsity by layer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lca_sweep.report.results import SweepResult, TrialResult
+from lca_sweep.report.seeds import (
+    FEW,
+    NAMES,
+    Setting,
+    algorithm,
+    best_with,
+    curves,
+    floor_of,
+    last,
+    layers,
+    settings,
+    some,
+    spread,
+)
+from lca_sweep.report.style import (
+    CATEGORIES,
+    COLOURS,
+    GREY,
+    MARKERS,
+    ORANGE,
+    Columns,
+    Plot,
+    legend,
+    line_set,
+    panels,
+    styled,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+HIGHLIGHTED = 3  # trials of a search that are more than a grey line
+PANELS = 9  # layers that are drawn; the table has all
+
+
+@styled
+def accuracy(result: SweepResult) -> Plot | None:
+    """Accuracy against epoch: a line and a band for each setting, or of a large search every trial."""
+    found = settings(result)
+    return _of_settings(found) if len(found) <= FEW else _of_trials(result)
+
+
+def _of_settings(found: Sequence[Setting]) -> Plot | None:
+    """Test accuracy: what is compared here are settings, and none is chosen by it."""
+    metric = "test/accuracy"
+    drawn = [(setting, *curves(setting.trials, metric)) for setting in found]
+    drawn = [(setting, epochs, values) for setting, epochs, values in drawn if len(epochs)]
+    if not drawn:
+        return None
+    figure, [axes] = panels(1, 1, 2.5)
+    table = Columns("setting", "seeds", "epoch", "mean", "smallest", "largest")
+    for place, (setting, epochs, values) in enumerate(drawn):
+        mean, low, high = values.mean(0), values.min(0), values.max(0)
+        colour = COLOURS[place % len(COLOURS)]
+        axes.plot(epochs, 100 * mean, label=setting.label, color=colour, **_mark(place, len(epochs), setting.bp))
+        axes.fill_between(epochs, 100 * low, 100 * high, color=colour, alpha=0.2, linewidth=0)
+        table.add(setting.label, len(values), epochs, mean, low, high)
+    _frame(axes, table["epoch"], table["smallest"], max(table["largest"]), "test accuracy (%)")
+    legend(figure, axes, 1 if max(len(setting.label) for setting, *_ in drawn) > 18 else 2)
+    caption = "Accuracy of the stochastic pass on the test images: mean over seeds; band: smallest to largest."
+    if any(setting.bp for setting, *_ in drawn):
+        caption += " Dashed: ordinary back-propagation."
+    return Plot("accuracy", "Accuracy by epoch", caption, figure, table)
+
+
+def _of_trials(result: SweepResult) -> Plot | None:
+    metric = result.objective
+    shown = [trial for trial in result.trials if trial.history.get(metric) is not None and trial.state != "failed"]
+    shown = [trial for trial in shown if np.isfinite(trial.history[metric].values).all()]
+    if not shown:
+        return None
+    figure, [axes] = panels(1, 1, 2.5)
+    for name, colour in (("gbp", GREY), ("bp", ORANGE)):
+        lines = [_line(trial, metric) for trial in shown if algorithm(trial) == name]
+        line_set(axes, lines, colors=colour, linewidths=0.4, alpha=0.5, linestyles="-" if name == "gbp" else "--")
+    for place, trial in enumerate([trial for trial in result.complete if trial in shown][:HIGHLIGHTED]):
+        line, bp = _line(trial, metric), algorithm(trial) == "bp"
+        label = f"trial {trial.number}" + (" (BP)" if bp else "")
+        axes.plot(*line.T, color=COLOURS[place], label=label, **_mark(place, len(line), bp))
+    table = Columns("trial", "algorithm", "epoch", metric)
+    for trial in shown:
+        table.add(trial.number, algorithm(trial), trial.history[metric].epochs, trial.history[metric].values)
+    _frame(axes, table["epoch"], table[metric], max(table[metric]), f"{metric} (%)")
+    legend(figure, axes, HIGHLIGHTED)
+    mixed = " (grey: gBP; orange, dashed: BP)" if len(set(table["algorithm"])) > 1 else " (grey)"
+    caption = f"{metric} of all {len(shown)} trials with a history{mixed}; the best complete ones in colour."
+    return Plot("accuracy", "Accuracy by epoch", caption, figure, table)
+
+
+def _line(trial: TrialResult, metric: str) -> Any:
+    """(epochs, 2): epoch and percent."""
+    series = trial.history[metric]
+    return np.stack([series.epochs, 100 * series.values], 1)
+
+
+def _mark(place: int, points: int, bp: bool = False) -> dict[str, Any]:
+    """A few markers on the way, at other epochs for each line; dashed for BP."""
+    every = max(1, points // 6)
+    return {
+        "marker": MARKERS[place % len(MARKERS)],
+        "markevery": (min(place, points - 1) * every // 4 if points else 0, every),
+        "linestyle": "--" if bp else "-",
+    }
+
+
+def _frame(axes: Axes, epochs: Sequence[int], values: Sequence[float], top: float, name: str) -> None:
+    """Axes that show what happens after the first tenth of the epochs; values and top are fractions of 1."""
+    first = max(epochs) / 10
+    low, top = 100 * floor_of([v for epoch, v in zip(epochs, values, strict=True) if epoch >= first]), 100 * top
+    margin = 0.06 * (top - low) or 1.0
+    axes.set(xlabel="epoch", ylabel=name, ylim=(low - margin, min(100.5, top + margin)))
+
+
+@styled
+def categories(result: SweepResult) -> Plot | None:
+    """Weight category fractions of each layer against epoch, of the best setting that has them."""
+    best = best_with(settings(result), lambda trial: "layer1/vip_fraction" in trial.history)
+    if best is None:
+        return None
+    numbers = layers(best.trials, "vip_fraction")
+    drawn = [numbers[int(i)] for i in np.unique(np.linspace(0, len(numbers) - 1, min(len(numbers), PANELS)).round())]
+    columns = 2 if len(drawn) == 4 else min(3, len(drawn))
+    rows = -(-len(drawn) // columns)
+    figure, axes = panels(rows, columns, 0.5 + 1.5 * rows, sharex=True, sharey=True)
+    table = Columns("layer", "category", "epoch", "seeds", "mean", "smallest", "largest")
+    for layer in numbers:
+        for name, (colour, dash) in CATEGORIES.items():
+            epochs, values = curves(best.trials, f"layer{layer}/{name}_fraction")
+            if not len(epochs):
+                continue
+            mean, low, high = values.mean(0), values.min(0), values.max(0)
+            table.add(layer, name.upper(), epochs, len(values), mean, low, high)
+            if layer in drawn:
+                panel = axes[drawn.index(layer)]
+                panel.plot(epochs, mean, dash, color=colour, label=name.upper(), marker="o" if len(epochs) == 1 else "")
+                panel.fill_between(epochs, low, high, color=colour, alpha=0.2, linewidth=0)
+    for place, panel in enumerate(axes):
+        panel.set_visible(place < len(drawn))
+        if place < len(drawn):
+            panel.set(title=f"layer {drawn[place]}", ylim=(-0.03, 1.03))
+    figure.supxlabel("epoch", fontsize=7)
+    figure.supylabel("fraction of weights", fontsize=7)
+    legend(figure, axes[0], 3)
+    caption = (
+        f"Very important (VIP: spike mass 0, slab variance 0), unimportant (UIP: spike mass 1) and variable (VAR) "
+        f"weights of {_name(best)}: mean over its seeds; band: smallest to largest."
+    )
+    return Plot("categories", "Weight categories by layer", caption, figure, table)
+
+
+@styled
+def by_layer(result: SweepResult) -> Plot | None:
+    """Entropy per weight, and sparsity, against layer, a line for each setting; of a large search the best ones."""
+    found = [setting for setting in settings(result) if last(setting.trials, "layer1/entropy")]
+    chosen = some(found, FEW if len(found) <= FEW else HIGHLIGHTED)
+    if not chosen:
+        return None
+    figure, axes = panels(1, 2, 2.4)
+    table = Columns("setting", "quantity", "layer", "seeds", "mean", "sd")
+    for place, setting in enumerate(chosen):
+        for panel, metric in zip(axes, ("entropy", "uip_fraction"), strict=True):
+            numbers = layers(setting.trials, metric)
+            seeds = [last(setting.trials, f"layer{layer}/{metric}") for layer in numbers]
+            mean, sd = [float(np.mean(each)) for each in seeds], [spread(each) for each in seeds]
+            style: dict[str, Any] = {
+                "marker": MARKERS[place],
+                "color": COLOURS[place],
+                "linestyle": ("-", "--", "-.", ":")[place % 4],
+            }
+            panel.errorbar(numbers, mean, sd, label=setting.label, elinewidth=0.7, **style)
+            panel.set_xticks(numbers)
+            table.add(setting.label, metric, numbers, [len(each) for each in seeds], mean, sd)
+    for panel, name in zip(axes, ("entropy per weight (nats)", "sparsity (UIP fraction)"), strict=True):
+        panel.set(xlabel="layer", ylabel=name)
+    legend(figure, axes[0], 1 if max(len(setting.label) for setting in chosen) > 18 else 2)
+    caption = "After the last epoch: mean over seeds; error bars: standard deviation over seeds."
+    if len(chosen) < len(found):
+        caption += f" The best {len(chosen)} of {len(found)} settings."
+    return Plot("layers", "Entropy and sparsity by layer", caption, figure, table)
+
+
+def _name(setting: Setting) -> str:
+    """A setting in a sentence."""
+    return "the best setting" + (f" ({setting.label})" if setting.label not in NAMES.values() else "")

@@ -1,0 +1,171 @@
+"""The report's tables and sentences, as text."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import yaml
+
+from lca_sweep.config import without_password
+from lca_sweep.report.claims import AGAINST, Claim
+from lca_sweep.report.intervals import Sample, sample
+from lca_sweep.report.results import SweepResult, TrialResult
+from lca_sweep.report.seeds import Setting, best_first, last, settings, short_names
+
+BEST, SETTINGS, FAILED, LETTERS = 10, 30, 50, 300  # so many rows, and letters of a reason, are shown
+
+
+@dataclass(frozen=True)
+class Text:
+    """A table as it is shown; `more` says what is left out."""
+
+    head: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    more: str = ""
+
+
+def headline(result: SweepResult, claims: Sequence[Claim]) -> str:
+    """What came out, in a line or two."""
+    states = Counter(trial.state for trial in result.trials)
+    counts = ", ".join(f"{number} {state}" for state, number in sorted(states.items())) or "no trial"
+    done = result.complete
+    if not done:
+        return f"No trial is complete ({counts})."
+    test = done[0].last("test/accuracy")
+    best = f"Best: trial {done[0].number}, {result.objective} {done[0].value or 0.0:.4f}"
+    best += f", test accuracy {test:.4f}" if test is not None else ""
+    verdicts = Counter(claim.told for claim in claims if claim.about != AGAINST)
+    told = ", ".join(f"{number} {verdict}" for verdict, number in verdicts.items())
+    beside = [claim.verdict for claim in claims if claim.about == AGAINST]
+    line = f"{best} ({counts})." + (f" Claims of the paper: {told}." if told else "")
+    return line + (f" Beside BP: {beside[0]}." if len(beside) == 1 else "")
+
+
+def best_trials(result: SweepResult) -> Text:
+    """The best complete trials: objective, searched knobs, categories, and the ensemble where it was looked into."""
+    trials = result.complete[:BEST]
+    knobs = list(dict.fromkeys(name for trial in trials for name in trial.params))
+    names = short_names(knobs)
+    wanted = {"test accuracy": "test/accuracy"}
+    wanted |= {name.upper(): f"weights/{name}_fraction" for name in ("vip", "uip", "var")}
+    metrics = {head: name for head, name in wanted.items() if any(trial.last(name) is not None for trial in trials)}
+    looked = any(trial.analysis for trial in trials)
+    head = ["trial", result.objective, *metrics, *(names[knob] for knob in knobs), *(ENSEMBLE if looked else ())]
+    rows = [
+        [
+            str(trial.number),
+            decimal(trial.value),
+            *(decimal(trial.last(name)) for name in metrics.values()),
+            *(value_text(trial.params.get(knob)) for knob in knobs),
+            *(_ensemble(trial) if looked else ()),
+        ]
+        for trial in trials
+    ]
+    left = len(result.complete) - len(trials)
+    return Text(head, rows, f"and {left} more complete trials" if left else "")
+
+
+ENSEMBLE = ("mean field", "mean network", "sub-networks", "averaged", "NLL", "ECE")
+
+
+def _ensemble(trial: TrialResult) -> list[str]:
+    if trial.analysis is None:
+        return [decimal(None)] * len(ENSEMBLE)
+    score = trial.analysis.ensemble
+    subnetworks = np.array(score.subnetworks)
+    singles = f"{subnetworks.mean():.4f} ± {subnetworks.std():.4f}" if subnetworks.size else decimal(None)
+    return [
+        decimal(score.mean_field),
+        decimal(score.mean_network),
+        singles,
+        *map(decimal, (score.averaged, score.nll, score.ece)),
+    ]
+
+
+def by_setting(result: SweepResult) -> Text | None:
+    """Mean and 95 % interval over seeds, best first; nothing where no setting has two complete seeds."""
+    found = [setting for setting in best_first(settings(result)) if setting.value > -math.inf]
+    if max((len(setting.trials) for setting in found), default=0) < 2:
+        return None
+    metrics = {"test accuracy": "test/accuracy", "VIP": "weights/vip_fraction", "UIP": "weights/uip_fraction"}
+    rows = [_setting(setting, list(metrics.values())) for setting in found[:SETTINGS]]
+    left = len(found) - len(rows)
+    return Text(["setting", "seeds", result.objective, *metrics], rows, f"and {left} more settings" if left else "")
+
+
+def _setting(setting: Setting, metrics: Sequence[str]) -> list[str]:
+    values = [trial.value for trial in setting.trials if trial.value is not None]
+    cells = [last(setting.trials, metric) for metric in metrics]
+    return [
+        setting.label,
+        str(len(values)),
+        *(amount(sample(each)) if each else decimal(None) for each in [values, *cells]),
+    ]
+
+
+def claim_rows(claims: Sequence[Claim]) -> list[dict[str, str]]:
+    """Claims as text, with a class for the colour of each verdict."""
+    return [
+        {
+            "about": claim.about,
+            "text": claim.text,
+            "measured": amount(claim.measured, claim.unit),
+            "reference": amount(claim.reference, claim.unit),
+            "verdict": claim.verdict,
+            "note": claim.note,
+            "kind": {"reproduced": "yes", "seen": "yes", "not reproduced": "no", "not seen": "no"}.get(
+                claim.told, "open"
+            ),
+        }
+        for claim in claims
+    ]
+
+
+def failed(result: SweepResult) -> Text | None:
+    """Failed trials with their reasons."""
+    trials = [trial for trial in result.trials if trial.state == "failed"]
+    if not trials:
+        return None
+    rows = [[str(trial.number), trial.reason[:LETTERS] or "no reason is known"] for trial in trials[:FAILED]]
+    left = len(trials) - len(rows)
+    return Text(["trial", "reason"], rows, f"and {left} more failed trials" if left else "")
+
+
+def config_yaml(config: Mapping[str, Any]) -> str:
+    """The config as YAML, without passwords in its URLs."""
+    return yaml.safe_dump(_plain(config), sort_keys=False, allow_unicode=True)
+
+
+def _plain(value: Any) -> Any:
+    """What YAML has words for."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if value is None or isinstance(value, (bool, int, float)):
+        return value
+    return without_password(str(value))
+
+
+def amount(measured: Sample | None, unit: str = "") -> str:
+    """`0.9511 ± 0.0044` (half the 95 % interval), `5.08 %` of a single value, nothing of none."""
+    if measured is None:
+        return ""
+    digits = 2 if unit else 4
+    spread = f" ± {measured.half:.{digits}f}" if math.isfinite(measured.half) else ""
+    return f"{measured.mean:.{digits}f}{spread}" + (f" {unit}" if unit else "")
+
+
+def decimal(value: float | None) -> str:
+    """Four decimals; a dash where there is no number."""
+    return "-" if value is None else f"{value:.4f}"
+
+
+def value_text(value: Any) -> str:
+    """A knob's value."""
+    return "-" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
