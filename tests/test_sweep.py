@@ -204,11 +204,14 @@ def test_the_best_trial_comes_back_from_mlflow(smoke: Swept, digits: Splits, tmp
     assert run.tags["best.run_id"] == children(smoke.folder)[best.number].id
     assert run.tags["best.trainer.lr"] == json.dumps(best.params["trainer.lr"])
     client = MlflowClient(tracking_uri=f"sqlite:///{smoke.folder / 'mlflow.db'}")
-    assert {item.path for item in client.list_artifacts(run.id)} == {"best", "config.yaml", "space.yaml"}
+    assert {item.path for item in client.list_artifacts(run.id)} == {"best", "config.yaml", "model", "space.yaml"}
     network, about = Network.load(Path(client.download_artifacts(run.id, "best", str(tmp_path))))
     assert (about["trial"], about["metrics"]["val/accuracy"]) == (best.number, best.value)
     assert about["data"]["digest"] == digits.digest
     assert accuracy(network, digits, about["knobs"]["init.seed"], about["epoch"]) == best.value
+    version = client.get_model_version_by_alias("smoke", "best")
+    assert (version.run_id, version.tags["lca.trial"]) == (run.id, str(best.number))
+    assert version.tags["val/accuracy"] == json.dumps(best.value)
 
 
 def test_again_and_with_other_knobs_and_more(smoke: Swept) -> None:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,7 @@ from tracking_helpers import (
     run_of,
     server,
     sweep,
+    trained,
     trial,
     wait_for,
 )
@@ -115,7 +117,15 @@ def test_contract(which: str, tmp_path: Path) -> None:
             tracker.end_trial(1, "done")
         with pytest.raises(ValueError, match="'complete': must be one of finished"):
             tracker.end_sweep(SweepEnd("complete", counts(), None))
-        tracker.end_sweep(FINISHED, patience=20, say=says.append)
+        full = replace(
+            FINISHED,
+            best=trained(tmp_path / "best", 0),
+            report=tmp_path / "best",
+            trial_files={0: tmp_path / "best", 1: tmp_path / "best"},
+            question="Why?",
+        )
+        for end in (FINISHED, full, full):
+            tracker.end_sweep(end, patience=20, say=says.append)
         tracker.close()
         tracker.close(patience=1)
         assert all(line.startswith("waiting for MLflow at ") for line in says)

@@ -118,6 +118,7 @@ def test_what_is_written(undisturbed: Undisturbed) -> None:
         network, about = Network.from_files({file: blobs[f"{folder}/{file}"] for file in (WEIGHTS, ABOUT)})
         assert (about["metrics"], about["epoch"]) == (trial["metrics"], EPOCHS)
         assert about["knobs"] == TRIALS[str(trial["trial"])] and network.widths[0] == DATA.inputs
+        assert about["data"] == {"name": DATA.name, "digest": DATA.digest, "scale": DATA.scale}
         assert list(blobs).index(f"{folder}/{WEIGHTS}") < list(blobs).index(f"{folder}/{ABOUT}")
 
 

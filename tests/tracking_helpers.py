@@ -21,7 +21,7 @@ from typing import Any
 
 from sweep_helpers import free_port
 
-from lca_sweep.tracking import SweepEnd, SweepRecord, TrialRecord
+from lca_sweep.tracking import BestTrial, SweepEnd, SweepRecord, TrialRecord
 from lca_sweep.tracking.database import prepare
 from lca_sweep.tracking.entries import Epoch
 from lca_sweep.tracking.mlflow_tracker import MlflowTracker
@@ -58,6 +58,19 @@ def expected(epochs: Sequence[int]) -> Points:
 
 def counts(**states: int) -> dict[str, int]:
     return {"complete": 0, "pruned": 0, "failed": 0, "running": 0} | states
+
+
+def trained(folder: Path, number: int, value: float = 0.5, seed: int = 0) -> BestTrial:
+    """A best trial, with a network of 6 inputs and 3 classes in a folder."""
+    import torch
+
+    from lca_sweep.core import Network, SpikeSlab
+
+    about = {"trial": number, "data": {"name": "digits", "scale": 16.0}, "knobs": {"init.seed": seed}}
+    rng = torch.Generator().manual_seed(number)
+    layers = (SpikeSlab(*(torch.rand(shape, generator=rng) for _ in range(3))) for shape in ((5, 6), (3, 5)))
+    Network(tuple(layers)).save(folder, about)
+    return BestTrial(number, value, {"val/accuracy": value, "layer1/entropy": 0.5}, {"trainer.lr": 0.05}, folder)
 
 
 FINISHED = SweepEnd("finished", counts(complete=1), None)
@@ -221,6 +234,8 @@ class MemoryStore:
 
     def __init__(self, runs: dict[str, Kept] | None = None) -> None:
         self.runs = {} if runs is None else runs
+        self.files: dict[tuple[str, str], bytes] = {}  # by run and path
+        self.registry = MemoryRegistry(self)
         self.moods: list[str] = []
         self.away = False
         self.lock = threading.RLock()
@@ -302,7 +317,10 @@ class MemoryStore:
             self.run(run)
 
     def folder(self, run: str, folder: Path, path: str) -> None:
-        self.text(run, "", path)
+        with self.call():
+            self.run(run)
+            for file in [file for file in folder.rglob("*") if file.is_file()]:
+                self.files[run, f"{path}/{file.relative_to(folder)}"] = file.read_bytes()
 
     def trials(self) -> dict[int, Kept]:
         """The runs of trials by number, of which there is one each."""
@@ -313,6 +331,33 @@ class MemoryStore:
 
     def parents(self) -> list[Kept]:
         return [run for run in self.runs.values() if run.tags["lca.kind"] == "sweep" and not run.deleted]
+
+
+class MemoryRegistry:
+    """Registry's calls, on lists; in its store's moods."""
+
+    def __init__(self, store: MemoryStore) -> None:
+        self.store = store
+        self.versions: dict[str, list[tuple[str, str, dict[str, str]]]] = {}  # by model: run, path, tags
+        self.aliases: dict[tuple[str, str], str] = {}
+
+    def model(self, name: str, description: str) -> None:
+        with self.store.call():
+            self.versions.setdefault(name, [])
+
+    def version(self, name: str, tags: Mapping[str, str]) -> str:
+        with self.store.call():
+            same = [n for n, (_, _, kept) in enumerate(self.versions[name], 1) if tags.items() <= kept.items()]
+            return str(same[-1]) if same else ""
+
+    def add(self, name: str, run: str, path: str, tags: Mapping[str, str], description: str) -> str:
+        with self.store.call():
+            self.versions[name].append((run, path, dict(tags)))
+            return str(len(self.versions[name]))
+
+    def alias(self, name: str, alias: str, version: str) -> None:
+        with self.store.call():
+            self.aliases[name, alias] = version
 
 
 def on(store: Any, outbox: Path, uri: str = "memory") -> MlflowTracker:

@@ -90,7 +90,7 @@ class PackTrainable(tune.Trainable):
         about = {
             "trial": trial.trial,
             "epoch": epoch,
-            "data": {"name": self.data.name, "digest": self.data.digest},
+            "data": {"name": self.data.name, "digest": self.data.digest, "scale": self.data.scale},
             "knobs": next(flat(one.knobs) for one in self.trials if one.number == trial.trial),
             "metrics": dict(trial.metrics),
             "versions": {name: importlib.metadata.version(name) for name in ("torch", "numpy")},

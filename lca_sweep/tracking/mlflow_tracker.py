@@ -14,15 +14,17 @@ import yaml
 
 from lca_sweep.config import without_password
 from lca_sweep.core.errors import first_line
+from lca_sweep.tracking.delivery import deliver
+from lca_sweep.tracking.ending import MODEL, Ending
 from lca_sweep.tracking.entries import Amount, End, Entry, Epoch, Start, amount_of
-from lca_sweep.tracking.note import describe, text
+from lca_sweep.tracking.note import text
 from lca_sweep.tracking.outbox import Outbox
 from lca_sweep.tracking.records import SweepEnd, SweepRecord, TrackingError, TrialRecord
 from lca_sweep.tracking.runs import Runs, common_tags
 from lca_sweep.tracking.store import Change, Store, milliseconds, param_text
 from lca_sweep.tracking.tracker import LAST_WORDS, PATIENCE, SWEEP_STATUS, TRIAL_STATUS, known
 from lca_sweep.tracking.uri import page
-from lca_sweep.tracking.writer import DELAYS, REST, Writer, patiently
+from lca_sweep.tracking.writer import DELAYS, REST, Refused, Writer, patiently
 
 T = TypeVar("T")
 
@@ -47,6 +49,7 @@ class MlflowTracker:
         self._parent = ""  # its run id
         self._states: dict[int, str] = {}  # of all trials that started, as last told
         self._told = False  # that something is not recorded
+        self._missing: dict[str, Exception] = {}  # files that are not uploaded
         self._abandoned = Event()
         self._outbox: Outbox  # these three from `start_sweep` on
         self._runs: Runs
@@ -109,9 +112,10 @@ class MlflowTracker:
 
     def end_sweep(self, end: SweepEnd, patience: float = PATIENCE, say: Callable[[str], None] | None = None) -> None:
         """See Tracker."""
-        status = known(end.status, SWEEP_STATUS)
+        known(end.status, SWEEP_STATUS)
         if self._abandoned.is_set():
             return
+        assert self._sweep is not None, "start_sweep comes first"
         say = say or (lambda line: None)
         full = self._interrupt()
         for line in list(self._outbox.damaged):
@@ -120,7 +124,9 @@ class MlflowTracker:
             if not self._writer.wait(patience):
                 self._confess()
             with self._for_user("the end of the sweep", "; the same command again records it"):
-                patiently(partial(self._end_sweep, end, status, milliseconds()), patience, self._delays)
+                ending = Ending(self._store, self._runs, self._sweep, self._parent, end, milliseconds())
+                patiently(partial(self._unless_abandoned, ending.close), patience, self._delays)
+            self._deliver(ending, patience, say)
         if self._abandoned.is_set():  # meanwhile
             return
         self._outbox.close()
@@ -193,35 +199,17 @@ class MlflowTracker:
         self._store.change(Change(found[0].id, "RUNNING", tags | old, milliseconds()))
         return found[0].id
 
-    def _end_sweep(self, end: SweepEnd, status: str, now: int) -> None:
-        assert self._sweep is not None, "start_sweep comes first"
-        if self._abandoned.is_set():
-            return
-        self._runs.tidy()
-        best = end.best
-        run = self._runs.id(best.number) if best else ""
-        tags = {"lca.state": end.status, "mlflow.note.content": describe(self._sweep.name, end, run)}
-        ended = {state: count for state, count in end.counts.items() if state != "running"}
-        metrics = {f"trials/{state}": float(count) for state, count in ended.items()}
-        if end.message:
-            tags["lca.message"] = end.message
-        if best:
-            # tags and metrics, for an extended sweep may come to another best: params could not change
-            tags |= {"best.trial": str(best.number), "best.run_id": run}
-            tags |= {f"best.{name}": text(value) for name, value in best.knobs.items()}
-            metrics |= {"best/value": best.value, **{f"best/{key}": value for key, value in best.metrics.items()}}
-        if best and best.artifacts:
-            self._store.folder(self._parent, best.artifacts, "best")
-        self._log_parent(sum(ended.values()), metrics, now)
-        self._store.change(Change(self._parent, status, tags, now))
+    def _deliver(self, ending: Ending, patience: float, say: Callable[[str], None]) -> None:
+        """Upload the files; what is missing is confessed later, but for the model, which not every store can take."""
+        things = {what: partial(self._unless_abandoned, upload) for what, upload in ending.files().items()}
+        self._missing = deliver(things, patience, self._delays)
+        if isinstance(refusal := self._missing.get(MODEL), Refused):
+            del self._missing[MODEL]
+            say(without_password(f"{self._where}: {MODEL} is not registered: {first_line(refusal)}"))
 
-    def _log_parent(self, step: int, metrics: Mapping[str, float], now: int) -> None:
-        """The parent's metrics have the number of ended trials as their step; what is there already is left out."""
-        there = self._store.get(self._parent)
-        latest = {key: (there.steps[key], value) for key, value in there.metrics.items()}
-        new = {key: float(value) for key, value in metrics.items() if latest.get(key) != (step, float(value))}
-        if new:
-            self._store.log(self._parent, [Epoch(-1, now, step, new)])  # the parent has no number
+    def _unless_abandoned(self, action: Callable[[], None]) -> None:
+        if not self._abandoned.is_set():
+            action()
 
     def _try(self, attempt: Callable[[], T]) -> T:
         return patiently(attempt, FIRST_WORDS, self._delays)
@@ -262,11 +250,14 @@ class MlflowTracker:
             parts.append(f"{obstacle or 'too slow'}; {kept}")
         if refused and refusal:
             parts.append(f"{refused} were not recorded: {first_line(refusal)}")
+        if self._missing:
+            reasons = "; ".join(f"{what} ({first_line(why)})" for what, why in self._missing.items())
+            parts.append(f"not uploaded: {reasons}: the same command again uploads them")
         if parts and not self._told:
             self._told = True
             trouble = TrackingError(f"{self._where}: {'; '.join(parts)}")
-            trouble.status = 3 if left else trouble.status
-            raise trouble from error or refusal
+            trouble.status = 3 if left or self._missing else trouble.status
+            raise trouble from error or refusal or next(iter(self._missing.values()), None)
 
     @property
     def _where(self) -> str:

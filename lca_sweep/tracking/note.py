@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from lca_sweep.tracking.records import SweepEnd
+from lca_sweep.tracking.records import BestTrial, SweepEnd
 
 
 def text(value: Any) -> str:
@@ -15,8 +15,9 @@ def text(value: Any) -> str:
 
 
 def describe(name: str, end: SweepEnd, best_run: str) -> str:
-    """The result of a sweep: its trials by state, and the best one with its knobs and metrics."""
-    parts = [f"### Sweep `{name}`: {end.status}" + (f"\n\n{end.message}" if end.message else "")]
+    """The question of a sweep, and its result: its trials by state, and the best one with its knobs and metrics."""
+    parts = [end.question] if end.question else []
+    parts.append(f"### Sweep `{name}`: {end.status}" + (f"\n\n{end.message}" if end.message else ""))
     parts.append(table("Trials", "", end.counts.items()))
     if end.best is None:
         return "\n\n".join([*parts, "No trial is complete."])
@@ -24,11 +25,39 @@ def describe(name: str, end: SweepEnd, best_run: str) -> str:
     parts.append(
         f"**Best: trial {best.number:04d}** with {best.value:.6g}" + (f", run `{best_run}`" if best_run else "")
     )
+    return "\n\n".join(parts + _tables(best))
+
+
+def describe_model(model: str, sweep: str) -> str:
+    """What a registered model is, and how one loads it."""
+    return f"""The best trial of sweep `{sweep}`: an ensemble of spike-and-slab networks.
+
+```python
+import mlflow  # with MLFLOW_TRACKING_URI set to this store
+
+model = mlflow.pyfunc.load_model("models:/{model}@best")
+answer = model.predict(pixels, params={{"draws": 100, "seed": 0}})  # params may be left out
+answer["probability"]  # (images, classes): of each class, averaged over the sampled sub-networks
+answer["std"]  # (images, classes): its standard deviation over the sub-networks
+```
+
+`pixels` are numbers as in the data set, one row an image: an array of any type, nested lists or a data frame.
+The same seed gives the same answer; left out, it is the trial's own. lca_sweep need not be installed."""
+
+
+def describe_version(sweep: str, best: BestTrial) -> str:
+    """Which trial a version of the model is."""
+    return "\n\n".join([f"Trial {best.number:04d} of sweep `{sweep}`, with {best.value:.6g}", *_tables(best)])
+
+
+def _tables(best: BestTrial) -> list[str]:
+    """The knobs and the metrics of a trial, where it has any."""
+    tables = []
     if best.knobs:
-        parts.append(table("Knob", "Value", ((knob, text(value)) for knob, value in best.knobs.items())))
+        tables.append(table("Knob", "Value", ((knob, text(value)) for knob, value in best.knobs.items())))
     if best.metrics:
-        parts.append(table("Metric", "Value", ((key, f"{value:.6g}") for key, value in overall(best.metrics).items())))
-    return "\n\n".join(parts)
+        tables.append(table("Metric", "Value", ((key, f"{value:.6g}") for key, value in overall(best.metrics).items())))
+    return tables
 
 
 def table(left: str, right: str, rows: Iterable[tuple[str, Any]]) -> str:

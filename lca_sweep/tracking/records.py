@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import getpass
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -55,12 +55,19 @@ class BestTrial:
 
 @dataclass(frozen=True)
 class SweepEnd:
-    """How a sweep ended: `status` is finished, interrupted or failed; `counts` are its trials by state."""
+    """How a sweep ended: `status` is finished, interrupted or failed; `counts` are its trials by state.
+
+    `report` and `trial_files` (by the trials' numbers) are folders whose content goes to the sweep's and to the trials'
+    runs; `question` is what the sweep was made to find out.
+    """
 
     status: str
     counts: Mapping[str, int]
     best: BestTrial | None
     message: str = ""
+    report: Path | None = None
+    trial_files: Mapping[int, Path] = field(default_factory=dict)
+    question: str = ""
 
 
 def user() -> str:

@@ -14,6 +14,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from lca_sweep.tracking.entries import METRICS_A_CALL, Epoch
+from lca_sweep.tracking.registry import Registry
 from lca_sweep.tracking.writer import Refused
 
 T = TypeVar("T")
@@ -52,6 +53,7 @@ class Store:
 
     def __init__(self, client: MlflowClient, experiment_id: str) -> None:
         self._client, self.experiment_id = client, experiment_id
+        self.registry = Registry(client)
 
     def find(self, tags: Mapping[str, str]) -> list[Found]:
         """The runs that have all these tags, the oldest first; deleted ones are not there."""

@@ -74,9 +74,13 @@ class Tracker(Protocol):
     def end_sweep(self, end: SweepEnd, patience: float = PATIENCE, say: Callable[[str], None] | None = None) -> None:
         """Wait for MLflow to get all, and close the parent run: finished, interrupted or failed (ValueError).
 
-        Trials that have not ended are recorded as interrupted. `say` gets a line, from another thread, if that takes
-        more than a moment, and one for each damaged line of the outbox. TrackingError where MLflow records nothing for
-        `patience` seconds: the outbox stays, for a later start; or where it refused some of it for good.
+        Trials that have not ended are recorded as interrupted. Last come the files, and the best network as a model of
+        the sweep's name, version `best`. All of it may be told again, and is there once.
+
+        `say` gets a line, from another thread, if that takes more than a moment, one for each damaged line of the
+        outbox, and one where the store does not take the model. TrackingError where MLflow records nothing for
+        `patience` seconds: the outbox stays, for a later start, and so do the files; or where it refused some of it
+        for good.
         """
         ...
 
