@@ -50,7 +50,7 @@ class Classifier:
         if seed < 0:
             raise UserError(f"seed={seed}: must be >= 0")
         like = self.network.layers[0].m
-        x = torch.as_tensor(self._checked(pixels)).to(like).t() / self.scale  # (inputs, images)
+        x = torch.as_tensor(self._checked(pixels)).to(like) / self.scale  # (images, inputs)
         mean, std = predict(self.network, x, draws, generator(seed, Purpose.ENSEMBLE, device=like.device))
         return {"probability": mean.double().cpu().numpy(), "std": std.double().cpu().numpy()}
 
