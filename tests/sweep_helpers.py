@@ -168,7 +168,12 @@ def start(
     stdout: Any = subprocess.PIPE,
     stderr: Any = subprocess.PIPE,
 ) -> Run:
-    """`python -m lca_sweep WORDS` in `folder`, as the leader of a process group, as a shell would start it."""
+    """`python -m lca_sweep WORDS` in `folder`, as the leader of a process group, as a shell would start it.
+
+    Without a report, unless the words have something to say of it.
+    """
+    if not any(word.startswith("analysis") for word in words):
+        words = (*words, "analysis=none")
     ray = Path(tempfile.mkdtemp(prefix="lca-", dir="/tmp"))  # short: names of sockets may have 107 characters
     env = os.environ | (env or {})
     paths = [str(ROOT), *filter(None, [env.get("PYTHONPATH")])]

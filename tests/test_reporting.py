@@ -1,0 +1,310 @@
+"""A report tells what study, checkpoints and weights hold: of a real sweep, and of what was damaged in it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from optuna.distributions import CategoricalDistribution, FloatDistribution
+from sweep_helpers import children, contents, parent, study, sweep
+
+from lca_sweep.cli import main
+from lca_sweep.config import Analysis as Wanted
+from lca_sweep.config import Config
+from lca_sweep.core.data import load
+from lca_sweep.core.knobs import flat, replace
+from lca_sweep.core.network import Network
+from lca_sweep.report.codec import analysis_from, plain
+from lca_sweep.search.reading import FEWEST, importances, read_rows
+from lca_sweep.search.space import Space, parse
+from lca_sweep.search.study import Row
+from lca_sweep.sweep import layout
+from lca_sweep.sweep.analyses import FILE, analysed
+from lca_sweep.sweep.errors import SweepError
+from lca_sweep.sweep.gather import histories
+from lca_sweep.sweep.known import Known, filled, find
+from lca_sweep.sweep.reporting import storage_of
+from lca_sweep.sweep.storage import Storage
+
+pytestmark = pytest.mark.timeout(600)
+
+WORDS = (
+    "data=digits",
+    "sweep.name=told",
+    "sweep.trials=6",
+    'sweep.question="Which rate & why?"',
+    "sweep.space.trainer.lr={low: 0.01, high: 0.3, log: true}",
+    "search=random",
+    "pruner=halving",
+    "pruner.min_epochs=2",
+    "trainer.epochs=8",
+    "trainer.batch_size=100",
+    "model.widths=[20,10]",
+    "pack.size=3",
+)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a finished sweep, with its report."""
+    folder = tmp_path_factory.mktemp("told")
+    ended = sweep(folder, *WORDS, "analysis.subnetworks=5")
+    assert (ended.code, ended.err) == (0, ""), ended.err
+    return folder
+
+
+@pytest.fixture
+def copy(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of it, to damage, as the working folder."""
+    shutil.copytree(made, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def known(folder: Path) -> Known:
+    return find(folder / "sweeps", "told", "report")
+
+
+def rows_of(folder: Path) -> list[Row]:
+    config = known(folder).config
+    return read_rows(folder / "sweeps/told", None, "told", parse(config.sweep.space, config))
+
+
+def storage(folder: Path) -> Storage:
+    found = known(folder)
+    return storage_of(found.config, found.path, found.uid)
+
+
+def best(folder: Path) -> int:
+    done = [trial for trial in study(folder, "told") if trial.state.name == "COMPLETE"]
+    return max(done, key=lambda trial: (trial.value, -trial.number)).number
+
+
+def as_points(history: Mapping[str, Any]) -> dict[str, list[tuple[int, float]]]:
+    return {
+        name: list(zip(series.epochs.tolist(), series.values.tolist(), strict=True)) for name, series in history.items()
+    }
+
+
+# --- at the end of a sweep -----------------------------------------------------------------------------------------
+
+
+def test_histories_are_what_mlflow_was_told(made: Path) -> None:
+    rows, found = rows_of(made), known(made)
+    told = histories(storage(made), rows, found.uid)
+    assert {row.state for row in rows} == {"complete", "pruned"}
+    assert {number: as_points(history) for number, history in told.items()} == {
+        number: run.metrics for number, run in children(made).items()
+    }
+
+
+def test_the_end_of_a_sweep_has_page_figures_and_numbers(made: Path) -> None:
+    report = made / "sweeps/told/report"
+    page = (report / "report.html").read_text()
+    assert "Which rate &amp; why?" in page and f"{best(made)}" in page
+    kinds = {file.suffix for file in (report / "figures").iterdir()}
+    assert kinds == {".png", ".svg", ".csv"}
+    assert {file.name for file in (report / "trials").iterdir()} == {f"{best(made):04d}"}
+
+
+def test_mlflow_has_the_same_files(made: Path) -> None:
+    top = parent(made)
+    (place,) = (made / "mlruns").glob(f"*/{top.id}/artifacts")
+    assert contents(place / "report") == contents(made / "sweeps/told/report")
+    (own,) = (made / "mlruns").glob(f"*/{children(made)[best(made)].id}/artifacts")
+    assert contents(own / "analysis") == contents(made / f"sweeps/told/report/trials/{best(made):04d}")
+    assert top.tags["mlflow.note.content"].index("Which rate") < top.tags["mlflow.note.content"].index("Best")
+
+
+# --- report NAME ---------------------------------------------------------------------------------------------------
+
+
+def test_the_command_makes_it_anew_and_the_analysis_once(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    old = contents(copy / "sweeps/told")
+    shutil.rmtree(copy / "sweeps/told/report")
+    assert main(["report", "told"]) == 0
+    out = capsys.readouterr()
+    assert (out.out, out.err) == ("sweeps/told/report/report.html\n", "")
+    new = contents(copy / "sweeps/told")
+    assert {name for name in old if old[name] != new.get(name)} <= {"report/report.html"}, "but for MLflow's address"
+    assert old.keys() == new.keys()
+
+
+def test_another_analysis_is_another(copy: Path) -> None:
+    file = copy / "sweeps/told" / layout.trial(best(copy)) / FILE
+    before = json.loads(file.read_bytes())
+    assert len(before["analysis"]["ensemble"]["subnetworks"]) == 5 and before["analysis"]["perturbation"] is None
+    assert main(["report", "told", "analysis=all", "analysis.subnetworks=4", "analysis.repeats=2"]) == 0
+    after = json.loads(file.read_bytes())
+    assert len(after["analysis"]["ensemble"]["subnetworks"]) == 4
+    assert np.shape(after["analysis"]["perturbation"]["accuracy"])[3] == 2
+    complete = [trial.number for trial in study(copy, "told") if trial.state.name == "COMPLETE"]
+    assert len(complete) > 1
+    assert all((copy / "sweeps/told" / layout.trial(number) / FILE).exists() for number in complete)
+    assert main(["report", "told", "analysis.subnetworks=4"]) == 0
+    assert json.loads(file.read_bytes()) == after, "it has more than is wanted now"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "report: write report NAME or report NAME sweep.dir=..."),
+        (["a", "b"], "report: write report NAME or report NAME sweep.dir=..."),
+        (["tolt"], "report tolt: no sweep of that name in sweeps; did you mean 'told'?"),
+        (["told", "sweep.dir=there"], "report told: no sweep of that name in there"),
+        (["told", "trainer.lr=1"], "report: trainer.lr=1: may only be sweep.dir=, sweep.storage=, search.storage=, "),
+        (["told", "analysis.trials=-1"], "analysis.trials=-1: must be >= 0"),
+        (["told", "analysis.trials=many"], "analysis.trials=many: must be a whole number, >= 0"),
+        (["told", "analysis=al"], "analysis=al: no such choice of analysis; did you mean 'all'?"),
+    ],
+)
+def test_what_cannot_be_told(words: list[str], message: str, copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = contents(copy)
+    assert main(["report", *words]) == 2
+    assert capsys.readouterr().err.startswith(f"lca_sweep: {message}")
+    assert contents(copy) == before
+
+
+def test_a_study_that_is_gone(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    journal = copy / "sweeps/told/study.journal"
+    journal.unlink()
+    assert main(["report", "told"]) == 2
+    assert "the study told at " in capsys.readouterr().err and not journal.exists()
+
+
+def test_what_is_damaged_is_made_anew_or_told(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder, number = copy / "sweeps/told", best(copy)
+    before = (folder / layout.trial(number) / FILE).read_bytes()
+    (folder / layout.trial(number) / FILE).write_bytes(before[:100])
+    shutil.rmtree(folder / "checkpoints")
+    assert main(["report", "told", "analysis.subnetworks=5"]) == 0
+    assert (folder / layout.trial(number) / FILE).read_bytes() == before, "it follows from the weights"
+    rows = rows_of(copy)
+    told = histories(storage(copy), rows, known(copy).uid)
+    run = children(copy)[number]
+    assert as_points(told[number]) == {name: points[-1:] for name, points in run.metrics.items()}
+    assert {row.number for row in rows if row.state == "pruned"} == {n for n, history in told.items() if not history}
+    weights = folder / layout.trial(number) / "weights.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1])
+    capsys.readouterr()
+    assert main(["report", "told", "analysis.subnetworks=5"]) == 0
+    assert f"trial {number}: its weights cannot be read" in capsys.readouterr().out
+
+
+def test_no_report_costs_no_sweep(copy: Path) -> None:
+    """Where the report cannot be written, the sweep is complete all the same, and says how to make one."""
+    folder = copy / "sweeps/told/report"
+    shutil.rmtree(folder)
+    folder.write_text("a file")
+    ended = sweep(copy, *WORDS, "sweep.trials=7", "analysis.subnetworks=5")
+    assert (ended.code, ended.err) == (0, "")
+    (line,) = [line for line in ended.out.splitlines() if line.startswith("no report: ")]
+    assert line.endswith("to make it: python -m lca_sweep report told")
+    assert parent(copy).status == "FINISHED" and len(children(copy)) == 7
+
+
+# --- analyses ------------------------------------------------------------------------------------------------------
+
+
+def test_an_analysis_comes_back_from_json(made: Path) -> None:
+    wanted = Wanted(subnetworks=3, perturbation=True, repeats=2)
+    found = analysed(storage(made), best(made), load("digits"), wanted)
+    back = analysis_from(json.loads(json.dumps(plain(found))))
+    assert plain(back) == plain(found) and back.ensemble == found.ensemble
+    assert found.perturbation and back.perturbation
+    np.testing.assert_array_equal(back.perturbation.accuracy, found.perturbation.accuracy, strict=True)
+    np.testing.assert_array_equal(back.kept.subnetworks, found.kept.subnetworks, strict=True)
+    assert {name: field.dtype for name, field in back.fields.items()} == dict.fromkeys(("vip", "uip", "var"), float)
+
+
+def test_an_analysis_is_of_the_images_that_were_trained_on(copy: Path) -> None:
+    file = copy / "sweeps/told" / layout.trial(best(copy)) / "trial.json"
+    about = json.loads(file.read_bytes())
+    about["data"]["digest"] = "0" * 64
+    file.write_text(json.dumps(about))
+    with pytest.raises(SweepError, match="was trained on other images than digits has now"):
+        analysed(storage(copy), best(copy), load("digits"), Wanted(subnetworks=7))
+
+
+def test_other_weights_have_another_analysis(copy: Path) -> None:
+    folder = copy / "sweeps/told" / layout.trial(best(copy))
+    network, about = Network.load(folder)
+    layers = tuple(layer._replace(m=-layer.m) for layer in network.layers)
+    Network(layers).save(folder, about)
+    found = analysed(storage(copy), best(copy), load("digits"), Wanted(subnetworks=5))
+    assert found.ensemble.mean_network < 0.5, "of a network turned upside down"
+
+
+# --- the study, read only ------------------------------------------------------------------------------------------
+
+
+def test_reading_writes_nothing(made: Path) -> None:
+    journal = made / "sweeps/told/study.journal"
+    before = (journal.read_bytes(), journal.stat().st_mtime_ns)
+    rows = rows_of(made)
+    assert (journal.read_bytes(), journal.stat().st_mtime_ns) == before
+    trials = study(made, "told")
+    assert [(row.number, row.params, row.values) for row in rows] == [
+        (trial.number, trial.params, trial.intermediate_values) for trial in trials
+    ]
+
+
+def test_half_a_line_that_a_driver_is_writing_is_none(copy: Path) -> None:
+    journal = copy / "sweeps/told/study.journal"
+    before = rows_of(copy)
+    with journal.open("ab") as file:
+        file.write(b'{"op_code": 4, "worker')
+    length = journal.stat().st_size
+    assert rows_of(copy) == before and journal.stat().st_size == length
+
+
+SPACE: Space = {"trainer.lr": FloatDistribution(0.0, 1.0), "model.depth": CategoricalDistribution([1, 2, 3])}
+
+
+def trial(number: int, lr: float, depth: int, values: list[float]) -> Row:
+    params = {"trainer.lr": lr, "model.depth": depth}
+    by_epoch = dict(enumerate(values, 1))
+    return Row(number, "complete" if len(values) == 4 else "pruned", params, by_epoch, values[-1], 0, "")
+
+
+@given(st.integers(0, 99))
+def test_importance_is_the_knobs_that_decides(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    lr, depth = rng.uniform(size=40), rng.integers(1, 4, size=40)
+    rows = [trial(n, float(lr[n]), int(depth[n]), [float(lr[n])] * (4 if n % 2 else 2)) for n in range(40)]
+    epoch, shares = importances(rows, SPACE)
+    assert epoch == 4 and sum(shares.values()) == pytest.approx(1)
+    assert next(iter(shares)) == "trainer.lr" and shares["trainer.lr"] > 0.7
+
+
+def test_importance_is_told_at_an_epoch_that_half_of_the_trials_reach() -> None:
+    rows = [trial(n, n / 10, 1 + n % 3, [n / 10] * (2 if n < 6 else 4)) for n in range(10)]
+    assert importances(rows, SPACE)[0] == 2
+    assert importances(rows[: FEWEST - 1], SPACE) == (0, {})
+    assert importances([], SPACE) == (0, {})
+    assert importances([trial(n, 0.5, 1, [0.3]) for n in range(10)], SPACE) == (1, {})
+
+
+# --- what is known of a sweep --------------------------------------------------------------------------------------
+
+
+@given(st.sampled_from(sorted(flat(Config()))))
+def test_a_config_comes_back_from_plain_values(name: str) -> None:
+    """Also where it is older than some knobs, or newer than us."""
+    tree: dict[str, Any] = {}
+    for knob, value in flat(Config()).items():
+        node = tree
+        for part in knob.split(".")[:-1]:
+            node = node.setdefault(part, {})
+        node[knob.rpartition(".")[2]] = "changed" if knob == name else value
+    tree["unheard_of"] = {"a": 1}
+    tree["trainer"].pop("beta1")
+    expected = Config() if name == "trainer.beta1" else replace(Config(), {name: "changed"})
+    assert filled(Config(), tree) == expected
