@@ -195,7 +195,7 @@ def test_small_sweeps(result: SweepResult, expected: str, tmp_path: Path) -> Non
 
 
 def test_a_thousand_trials(tmp_path: Path) -> None:
-    result = made.search(1000, epochs=60)
+    result = made.search(1000, epochs=30)
     begin = time.process_time()
     page = write_report(result, tmp_path)
     assert time.process_time() - begin < 20
