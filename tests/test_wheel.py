@@ -50,7 +50,13 @@ def files(folder: Path) -> dict[str, bytes]:
 def test_holds_the_package_with_its_conf_and_data_and_nothing_else(unpacked: Path) -> None:
     package = files(ROOT / "lca_sweep") | {f"conf/{name}": data for name, data in files(ROOT / "conf").items()}
     assert files(unpacked / "lca_sweep") == package
-    assert {"conf/config.yaml", "conf/sweep/mnist.yaml", "conf/sweep/smoke.yaml", "py.typed"} <= package.keys()
+    assert {
+        "conf/config.yaml",
+        "conf/sweep/mnist.yaml",
+        "conf/sweep/smoke.yaml",
+        "py.typed",
+        "report/template.html.j2",
+    } <= package.keys()
     assert {path.name.partition("-")[0] for path in unpacked.iterdir()} == {"lca_sweep"}  # and its dist-info
 
 

@@ -33,6 +33,7 @@ from lca_sweep.report.style import (
     legend,
     line_set,
     panels,
+    plain,
     styled,
 )
 
@@ -90,7 +91,7 @@ def _of_trials(result: SweepResult) -> Plot | None:
     table = Columns("trial", "algorithm", "epoch", metric)
     for trial in shown:
         table.add(trial.number, algorithm(trial), trial.history[metric].epochs, trial.history[metric].values)
-    _frame(axes, table["epoch"], table[metric], max(table[metric]), f"{metric} (%)")
+    _frame(axes, table["epoch"], table[metric], max(table[metric]), f"{plain(metric)} (%)")
     legend(figure, axes, HIGHLIGHTED)
     mixed = " (grey: gBP; orange, dashed: BP)" if len(set(table["algorithm"])) > 1 else " (grey)"
     caption = f"{metric} of all {len(shown)} trials with a history{mixed}; the best complete ones in colour."

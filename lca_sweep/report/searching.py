@@ -57,7 +57,7 @@ def parallel(result: SweepResult) -> Plot | None:
     scores = [trial.value or 0.0 for trial in trials]
     places = [_axis(axes, row, name, trials, is_log(result, name)) for row, name in enumerate(names)]
     places.append(_axis(axes, len(names), result.objective, trials, False))
-    colour = shades(axes, float(np.quantile(scores, 0.2)), max(scores), result.objective)
+    colour = shades(axes, float(np.quantile(scores, 0.2)), max(scores), plain(result.objective))
     rows = np.arange(len(places))
     for best in (False, True):  # the best in front
         few = slice(-3, None) if best else slice(None, -3)
@@ -140,7 +140,7 @@ def objective(result: SweepResult) -> Plot | None:
         if ended:
             height = [floor - (0.9 + 0.6 * place) * room] * len(ended)
             axes.plot(ended, height, marker, color=colour, markersize=4, label=state, rasterized=many)
-    axes.set(xlabel="trial", ylabel=f"{result.objective} (%)", ylim=(floor - 2 * room, top + room))
+    axes.set(xlabel="trial", ylabel=f"{plain(result.objective)} (%)", ylim=(floor - 2 * room, top + room))
     legend(figure, axes, 4)
     below = sum(value < floor for value in values)
     caption = f"{result.objective} of {len(done)} complete trials in the order in which they were proposed."
@@ -263,7 +263,7 @@ def _scale(panel: Any, values: Sequence[float]) -> None:
 def _metrics(result: SweepResult, trials: Sequence[TrialResult]) -> dict[str, str]:
     """What is drawn, with the axes' names: category fractions only where some trial has them."""
     wanted = {f"weights/{name}_fraction": f"{name.upper()} fraction" for name in ("vip", "uip", "var")}
-    return {result.objective: result.objective} | {
+    return {result.objective: plain(result.objective)} | {
         name: label for name, label in wanted.items() if any(trial.last(name) is not None for trial in trials)
     }
 

@@ -94,13 +94,17 @@ def styled(draw: Callable[P, T]) -> Callable[P, T]:
     """`draw` with matplotlib's defaults and STYLE, whatever the user's own settings; they are left as they were."""
 
     @wraps(draw)
-    def drawn(*args: P.args, **kwargs: P.kwargs) -> T:
+    def in_style(*args: P.args, **kwargs: P.kwargs) -> T:
         import matplotlib.style
 
         with matplotlib.style.context(["default", dict(STYLE)]):
-            return draw(*args, **kwargs)
+            drawn = draw(*args, **kwargs)
+            if isinstance(drawn, Plot):  # laid out once, not again for each file
+                drawn.figure.draw_without_rendering()
+                drawn.figure.set_layout_engine("none")
+            return drawn
 
-    return drawn
+    return in_style
 
 
 def panels(rows: int, columns: int, height: float, **shared: Any) -> tuple[Figure, list[Axes]]:

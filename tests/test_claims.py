@@ -1,0 +1,232 @@
+"""What is said of the paper's claims, and which trials count."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+import report_helpers as made
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lca_sweep.core.perturbation import ARMS
+from lca_sweep.report import reference
+from lca_sweep.report.claims import ACCURACY, AGAINST, NO_REFERENCE, UNTOLD, Claim, claims, damage, hold, judge, which
+from lca_sweep.report.intervals import Sample, sample
+from lca_sweep.report.reference import is_paper, paper_trials
+from lca_sweep.report.results import SweepResult, TrialResult
+
+
+def found(result: SweepResult, text: str) -> Claim:
+    """The only claim with this text in it."""
+    [claim] = [claim for claim in claims(result) if text in claim.text]
+    return claim
+
+
+def changed(result: SweepResult, change: Any) -> SweepResult:
+    """The sweep with each gBP trial changed."""
+    trials = [change(t) if t.params.get("trainer.algorithm") == "gbp" else t for t in result.trials]
+    return dataclasses.replace(result, trials=tuple(trials))
+
+
+def with_last(trial: TrialResult, metric: str, value: float) -> TrialResult:
+    return dataclasses.replace(trial, history={**trial.history, metric: made.series([value])})
+
+
+def test_the_reference_reproduces_itself() -> None:
+    rows = claims(made.paper())
+    assert len(rows) == 23
+    assert {claim.verdict for claim in rows if claim.about != AGAINST} == {"reproduced"}
+    assert [claim.told for claim in rows if claim.about == AGAINST] == ["gBP is better"]
+
+
+def test_numbers_are_those_of_the_trials() -> None:
+    result = made.paper()
+    accuracy = found(result, "stochastic pass")
+    assert accuracy.measured and accuracy.measured.mean == pytest.approx(np.mean(made.ACCURACY))
+    assert accuracy.reference and accuracy.reference.sd == pytest.approx(0.0036, abs=5e-5)
+    scores = [t.analysis.ensemble for t in result.trials[:5] if t.analysis]
+    subnetworks = found(result, "sub-networks")
+    assert subnetworks.measured
+    assert subnetworks.measured.mean == pytest.approx(100 - 100 * np.mean([s.subnetworks for s in scores]))
+    vip = found(result, "layer 3, all VIP")
+    assert vip.measured and vip.measured.mean == pytest.approx(14.7) and vip.unit == "%"
+
+
+@pytest.mark.parametrize(
+    ("metric", "value", "text"),
+    [
+        ("test/accuracy", 0.97, "stochastic pass, test"),
+        ("test/accuracy", 0.90, "stochastic pass, test"),
+        ("layer2/uip_fraction", 0.3, "UIP fraction, layer 2"),
+        ("layer1/entropy", 0.05, "layer 1"),
+    ],
+)
+def test_a_number_that_is_far_off_is_not_reproduced(metric: str, value: float, text: str) -> None:
+    steps = iter((-1e-3, -5e-4, 0, 5e-4, 1e-3))
+    result = changed(made.paper(bp=False), lambda trial: with_last(trial, metric, value + next(steps)))
+    assert [claim.verdict for claim in claims(result) if claim.text == text] == ["not reproduced"]
+
+
+@given(st.lists(st.floats(0.93, 0.97), min_size=1, max_size=8))
+def test_rule_of_a_number(values: Sequence[float]) -> None:
+    """Written out: pooled variance, three standard errors, and no verdict on seeds that spread too much."""
+    n, m = len(values), len(reference.ACCURACY)
+    squares = sum((v - np.mean(values)) ** 2 for v in values) + np.var(reference.ACCURACY) * m
+    error = np.sqrt(squares / (n + m - 2) * (1 / n + 1 / m))
+    off = abs(np.mean(values) - np.mean(reference.ACCURACY))
+    if abs(off - 3 * error) < 1e-12:
+        return
+    verdict = judge(sample(values), ACCURACY)
+    if off > 3 * error:
+        assert verdict == "not reproduced"
+    elif n > 1 and np.std(values, ddof=1) > 3 * np.std(reference.ACCURACY, ddof=1):
+        assert verdict.startswith(UNTOLD + "the seeds spread")
+    else:
+        assert verdict == "reproduced"
+
+
+def test_one_seed() -> None:
+    """Is judged by the reference's spread; against one network without a spread nothing can be told."""
+    result = made.paper(seeds=1, bp=False)
+    assert found(result, "stochastic pass").verdict == "reproduced"
+    assert found(result, "mean network").verdict == "reproduced"
+    assert found(result, "layer 1, all VIP").verdict == UNTOLD + "one seed against one network, no spread is known"
+    assert judge(Sample(0.93, float("nan"), 1), ACCURACY) == "not reproduced"
+
+
+def test_rounding_of_the_reference_is_allowed_for() -> None:
+    same, one = Sample(5.12, 0.0, 5), Sample(5.1, float("nan"), 1)
+    assert (judge(same, one, 0.05), judge(same, one, 0.005)) == ("reproduced", "not reproduced")
+
+
+@given(st.lists(st.booleans(), min_size=1))
+def test_rule_of_a_statement(each: list[bool]) -> None:
+    expected = {len(each): "yes", 0: "no"}.get(sum(each), f"{UNTOLD}holds for {sum(each)} of {len(each)} seeds")
+    assert hold(each, "yes", "no") == expected
+
+
+def perturbed(result: SweepResult, *errors: Sequence[float]) -> SweepResult:
+    """Trials one by one with these test errors of layer 1."""
+    each = iter(errors)
+
+    def change(trial: TrialResult) -> TrialResult:
+        study = made.perturbed(0, damage=(next(each), *made.DAMAGE[1:]))
+        assert trial.analysis
+        return dataclasses.replace(trial, analysis=dataclasses.replace(trial.analysis, perturbation=study))
+
+    return changed(result, change)
+
+
+def test_vip_weights_must_do_twice_the_harm_of_every_control() -> None:
+    result, text = made.paper(seeds=2, bp=False), "at least doubles"
+    good, bad = (12.0, 5.0, 5.9, 5.0), (12.0, 5.0, 6.1, 5.0)
+    assert found(perturbed(result, good, good), text).verdict == "reproduced"
+    assert found(perturbed(result, bad, bad), text).verdict == "not reproduced"
+    assert found(perturbed(result, good, bad), text).verdict == UNTOLD + "holds for 1 of 2 seeds"
+
+
+def test_perturbation_that_tells_nothing() -> None:
+    study = made.perturbed(0)
+    half = dataclasses.replace(study, fractions=study.fractions[:6], accuracy=study.accuracy[:, :, :6])
+    none = dataclasses.replace(study, changed=study.changed * np.array([0, 1, 1, 1])[:, None])
+    assert damage(study, 7) is None and damage(half, 1) is None
+    assert damage(study, 1) == pytest.approx(dict(zip(ARMS, made.DAMAGE[0], strict=True)))
+
+    def one(study: Any) -> str:
+        def change(trial: TrialResult) -> TrialResult:
+            assert trial.analysis
+            return dataclasses.replace(trial, analysis=dataclasses.replace(trial.analysis, perturbation=study))
+
+        return found(changed(made.paper(seeds=1, bp=False), change), "at least doubles").verdict
+
+    assert one(half) == UNTOLD + "not all of layer 1 was tried"
+    assert one(none) == UNTOLD + "layer 1 has no VIP weights"
+    assert one(None) == UNTOLD + "no weights were perturbed"
+
+
+def test_entropy_must_be_highest_inside() -> None:
+    result = changed(made.paper(bp=False), lambda trial: with_last(trial, "layer3/entropy", 0.5))
+    assert found(result, "highest in a layer between").verdict == "not reproduced"
+
+
+def test_without_analysis_or_history() -> None:
+    bare = changed(made.paper(bp=False, analysed=False), lambda trial: dataclasses.replace(trial, history={}))
+    assert {claim.told for claim in claims(bare)} == {"cannot be told"}
+
+
+@pytest.mark.parametrize(
+    ("params", "counts"),
+    [
+        ({}, True),
+        ({"init.seed": 9, "trainer.batch_seed": 3}, True),
+        ({"prior.spike": 0.9}, True),  # without effect at prior.weight=0
+        ({"model.widths": [100, 100], "model.width": 7}, True),
+        ({"trainer.train_size": 10_000}, True),
+        ({"trainer.train_size": 60_000}, True),  # more than there are
+        ({"trainer.train_size": 5_000}, False),
+        ({"trainer.lr": 0.05}, False),
+        ({"trainer.epochs": 60}, False),
+        ({"prior.weight": 0.1}, False),
+        ({"init.spike": 0.1}, False),
+        ({"model.depth": 3}, False),
+        ({"model.widths": [100]}, False),
+        ({"trainer.batch_size": 200}, False),
+    ],
+)
+def test_which_trials_ran_the_papers_setting(params: dict[str, Any], counts: bool) -> None:
+    trial = made.trial(0, 0.95, params)
+    result = made.sweep([trial])
+    assert is_paper(result, trial) is counts
+    assert bool(paper_trials(result).gbp) is counts
+    other = dataclasses.replace(made.MNIST, name="fashion_mnist")
+    assert not is_paper(dataclasses.replace(result, data=other), trial)
+
+
+def test_same_seeds_count_once_and_only_complete_trials_count() -> None:
+    twice = [made.trial(number, 0.95, {"init.seed": 1}) for number in range(2)]
+    other = made.trial(2, 0.95, {"init.seed": 2}, state="failed", value=None)
+    result = made.sweep([*twice, other])
+    assert [trial.number for trial in paper_trials(result).gbp] == [0]
+    assert which(result).endswith("seeds): 0.")
+
+
+def test_other_settings_have_no_reference() -> None:
+    rows = claims(made.sizes())
+    ours = [claim for claim in rows if claim.about == "entropy"]
+    assert [(claim.verdict, claim.note) for claim in ours] == [("seen", NO_REFERENCE)]
+    assert NO_REFERENCE in which(made.sizes())
+
+
+def test_nothing_to_claim() -> None:
+    assert claims(made.sweep([])) == []
+    bp = [trial for trial in made.paper().trials if trial.params["trainer.algorithm"] == "bp"]
+    assert claims(made.sweep(bp)) == []
+
+
+def test_gbp_against_bp() -> None:
+    def verdict(ours: Sequence[float], theirs: Sequence[float]) -> list[str]:
+        trials = [
+            made.trial(number, value, {"trainer.algorithm": name, "init.seed": seed, "trainer.lr": 0.05})
+            for number, (name, seed, value) in enumerate(
+                [("gbp", s, v) for s, v in enumerate(ours)] + [("bp", s, v) for s, v in enumerate(theirs)]
+            )
+        ]
+        return [claim.verdict for claim in claims(made.sweep(trials)) if claim.about == AGAINST]
+
+    assert verdict([0.95, 0.951], [0.90, 0.901])[0].startswith("gBP is better: +5.00 ±")
+    assert verdict([0.90, 0.901], [0.95, 0.951])[0].startswith("gBP is worse: -5.00 ±")
+    assert verdict([0.95, 0.96], [0.95, 0.961])[0].startswith("no difference is seen")
+    assert verdict([0.95], [0.90, 0.901])[0].startswith(UNTOLD)
+    assert verdict([0.95], []) == []
+
+
+def test_only_settings_that_differ_in_nothing_else_are_compared() -> None:
+    trials = [
+        made.trial(0, 0.95, {"trainer.algorithm": "gbp", "trainer.lr": 0.1}),
+        made.trial(1, 0.9, {"trainer.algorithm": "bp", "trainer.lr": 0.2}),
+    ]
+    assert [claim for claim in claims(made.sweep(trials)) if claim.about == AGAINST] == []

@@ -1,0 +1,383 @@
+"""Figures of a report: their numbers against numpy, what is told apart, when there is nothing to show."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+from xml.etree import ElementTree
+
+import matplotlib
+import numpy as np
+import pytest
+import report_helpers as made
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lca_sweep.core.perturbation import ARMS
+from lca_sweep.report import figures
+from lca_sweep.report.portraits import image
+from lca_sweep.report.results import SweepResult, TrialResult
+from lca_sweep.report.searching import is_log, searched
+from lca_sweep.report.seeds import FEW, curves, floor_of, settings, short_names
+from lca_sweep.report.style import STYLE, Plot, inline, plain, png, svg, table_csv
+
+PAPER, SEARCH = made.paper(), made.search(40, epochs=8)
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def rows(plot: Plot | None, **where: Any) -> list[dict[str, Any]]:
+    """The table's rows with these values."""
+    assert plot is not None
+    every = [dict(zip(plot.table, row, strict=True)) for row in zip(*plot.table.values(), strict=True)]
+    return [row for row in every if all(row[name] == value for name, value in where.items())]
+
+
+def texts(plot: Plot | None) -> set[str]:
+    """All texts of the figure as SVG."""
+    assert plot is not None
+    return {"".join(node.itertext()).strip() for node in ElementTree.fromstring(svg(plot)).iter(f"{SVG}text")}
+
+
+def lines(plot: Plot | None) -> list[Any]:
+    assert plot is not None
+    return [line for axes in plot.figure.axes for line in axes.get_lines()]
+
+
+def gbp(result: SweepResult) -> list[TrialResult]:
+    return [trial for trial in result.trials if trial.params["trainer.algorithm"] == "gbp"]
+
+
+def test_accuracy_of_settings() -> None:
+    plot = figures.accuracy(PAPER)
+    values = np.array([trial.history["test/accuracy"].values for trial in gbp(PAPER)])
+    found = rows(plot, setting="gBP")
+    assert [row["epoch"] for row in found] == list(range(1, 101))
+    assert [row["mean"] for row in found] == pytest.approx(values.mean(0))
+    assert [row["smallest"] for row in found] == pytest.approx(values.min(0))
+    assert [row["largest"] for row in found] == pytest.approx(values.max(0))
+    assert {row["seeds"] for row in found} == {5}
+
+
+def test_gbp_and_bp_are_told_apart_without_colour() -> None:
+    plot = figures.accuracy(PAPER)
+    looks = {line.get_label(): (line.get_linestyle(), line.get_marker()) for line in lines(plot)}
+    assert looks == {"gBP": ("-", "o"), "BP": ("--", "s")}
+    assert {"gBP", "BP", "epoch", "test accuracy (%)"} <= texts(plot)
+
+
+def test_a_large_search_shows_every_trial_and_names_the_best() -> None:
+    plot = figures.accuracy(SEARCH)
+    assert {f"trial {trial.number}" for trial in SEARCH.complete[:3]} <= texts(plot)
+    assert {row["trial"] for row in rows(plot)} == {t.number for t in SEARCH.trials if t.state != "failed"}
+    first = SEARCH.complete[0]
+    series = first.history["val/accuracy"]
+    assert [row["val/accuracy"] for row in rows(plot, trial=first.number)] == list(series.values)
+
+
+def test_the_number_of_settings_decides() -> None:
+    def of(count: int) -> Plot | None:
+        history = made.history(0.95, 0, 4)
+        trials = [made.trial(n, 0.95, {"trainer.lr": 0.01 * (n + 1)}, history=history) for n in range(count)]
+        return figures.accuracy(made.sweep(trials))
+
+    few, many = of(FEW), of(FEW + 1)
+    assert few and "setting" in few.table and many and "trial" in many.table
+
+
+def test_categories() -> None:
+    plot = figures.categories(PAPER)
+    found = rows(plot, layer=3, category="VIP")
+    values = np.array([trial.history["layer3/vip_fraction"].values for trial in gbp(PAPER)])
+    assert [row["mean"] for row in found] == pytest.approx(values.mean(0))
+    assert found[-1]["mean"] == pytest.approx(np.mean(made.VIP[2]))
+    assert {"layer 1", "layer 2", "layer 3", "VIP", "UIP", "VAR"} <= texts(plot)
+    for epoch in (1, 50, 100):
+        assert sum(row["mean"] for row in rows(plot, layer=2, epoch=epoch)) == pytest.approx(1, abs=0.01)
+
+
+def test_entropy_and_sparsity_by_layer() -> None:
+    result = made.sizes()
+    plot = figures.by_layer(result)
+    group = [t for t in result.trials if t.params["trainer.train_size"] == 7500]
+    for quantity in ("entropy", "uip_fraction"):
+        found = rows(plot, setting="train_size 7500", quantity=quantity)
+        assert [row["layer"] for row in found] == [1, 2, 3, 4]
+        last = np.array([[t.history[f"layer{n}/{quantity}"].values[-1] for n in (1, 2, 3, 4)] for t in group])
+        assert [row["mean"] for row in found] == pytest.approx(last.mean(0))
+        assert [row["sd"] for row in found] == pytest.approx(last.std(0, ddof=1))
+    assert list(dict.fromkeys(plot.table["setting"] if plot else [])) == [
+        "train_size 2500",
+        "train_size 5000",
+        "train_size 7500",
+        "train_size 10000",
+    ]
+
+
+def test_perturbation() -> None:
+    plot = figures.perturbation(PAPER)
+    studies = [t.analysis.perturbation for t in gbp(PAPER) if t.analysis and t.analysis.perturbation]
+    for layer, arm in ((1, "vip_deleted"), (3, "random_deleted")):
+        runs = np.concatenate([100 - 100 * s.accuracy[layer - 1, ARMS.index(arm)] for s in studies], axis=1)
+        found = rows(plot, layer=layer, arm=arm)
+        assert [row["fraction"] for row in found] == list(studies[0].fractions)
+        assert [row["error_percent"] for row in found] == pytest.approx(runs.mean(1))
+        assert [row["sd"] for row in found] == pytest.approx(runs.std(1, ddof=1))
+        assert {row["runs"] for row in found} == {50}
+    assert {"VIP deleted", "UIP replaced", "VAR deleted", "random deleted", "layer 2"} <= texts(plot)
+
+
+def test_perturbation_of_several_settings_is_a_row_each() -> None:
+    trials = [
+        made.trial(n, 0.95, {"model.width": w, "init.seed": s}, analysis=made.analysis(n))
+        for n, (w, s) in enumerate((w, s) for w in (50, 100) for s in range(2))
+    ]
+    plot = figures.perturbation(made.sweep(trials))
+    assert plot and len(plot.figure.axes) == 6
+    assert set(plot.table["setting"]) == {"width 50", "width 100"} and set(plot.table["runs"]) == {20}
+
+
+def test_kept() -> None:
+    plot = figures.kept(PAPER)
+    curves = [t.analysis.kept for t in gbp(PAPER) if t.analysis]
+    found = rows(plot, network="sub-networks")
+    means = np.array([curve.subnetworks.mean(1) for curve in curves])
+    assert [row["mean"] for row in found] == pytest.approx(means.mean(0))
+    assert [row["largest"] for row in found] == pytest.approx(means.max(0))
+    assert {row["algorithm"] for row in rows(plot, network="network")} == {"bp"}
+    assert rows(plot, network="mean network without UIP")[0]["kept"] == pytest.approx(0.87)
+
+
+def test_objective_and_its_running_best() -> None:
+    plot = figures.objective(SEARCH)
+    done = [trial for trial in SEARCH.trials if trial.value is not None]
+    values = [trial.value for trial in done if trial.value]
+    assert [row["trial"] for row in rows(plot)] == [trial.number for trial in done]
+    assert [row["best"] for row in rows(plot)] == pytest.approx(np.maximum.accumulate(values))
+    assert {"pruned", "failed", "best so far"} <= texts(plot)
+
+
+def test_parallel_coordinates() -> None:
+    plot = figures.parallel(SEARCH)
+    assert plot and set(plot.table) == {"trial", *SEARCH.trials[0].params, "val/accuracy"}
+    assert plot.table["val/accuracy"] == sorted(plot.table["val/accuracy"])
+    assert {"lr", "width", "init.spike", "prior.spike", "objective"} <= {
+        label.split("\n")[0] for label in (tick.get_text() for tick in plot.figure.axes[0].get_yticklabels())
+    }
+    segments = plot.figure.axes[0].collections[0].get_segments()  # type: ignore[attr-defined]
+    rate = np.log([row["trainer.lr"] for row in rows(plot)])
+    place = (rate - rate.min()) / np.ptp(rate)  # a knob of the space on a logarithmic scale
+    assert [line[0][0] for line in segments] == pytest.approx(place[: len(segments)])
+
+
+def test_choices_have_places_of_their_own() -> None:
+    trials = [made.trial(n, 0.9 + 0.01 * n, {"a.x": "abc"[n % 3], "a.y": float(n)}) for n in range(6)]
+    plot = figures.parallel(made.sweep(trials))
+    assert plot and {"a", "b", "c"} <= texts(plot)
+
+
+def test_importances() -> None:
+    plot = figures.importances(SEARCH)
+    assert plot and dict(zip(plot.table["knob"], plot.table["importance"], strict=True)) == SEARCH.importances
+    assert "epoch 15" in plot.caption and "55 %" in texts(plot)
+
+
+def test_dependence_on_two_knobs_of_a_grid() -> None:
+    result = made.priors()
+    plot = figures.dependence(result)
+    for metric in ("val/accuracy", "weights/uip_fraction"):
+        for spike in (0.1, 0.9):
+            found = rows(plot, metric=metric, **{"prior.spike": spike})
+            assert [row["prior.weight"] for row in found] == [0.0, 1e-4, 1e-3, 1e-2]
+            for row in found:
+                group = [
+                    trial
+                    for trial in result.trials
+                    if (trial.params["prior.weight"], trial.params["prior.spike"]) == (row["prior.weight"], spike)
+                ]
+                seeds = [t.value if metric == "val/accuracy" else t.last(metric) for t in group]
+                assert row["mean"] == pytest.approx(np.mean(np.array(seeds, float)))
+                assert row["sd"] == pytest.approx(np.std(np.array(seeds, float), ddof=1))
+    assert figures.slices(result) is None and figures.dependence(SEARCH) is None
+
+
+def test_slices_show_each_complete_trial() -> None:
+    plot = figures.slices(SEARCH)
+    assert plot and plot.table["trial"] == [trial.number for trial in SEARCH.complete]
+    assert plot.table["val/accuracy"] == [trial.value for trial in SEARCH.complete]
+    assert {"trainer.lr", "prior.weight", "model.width"} <= plot.table.keys()  # the most important ones
+
+
+def test_histograms_count_every_weight() -> None:
+    trial = PAPER.trials[2]
+    plot = figures.histograms(trial)
+    assert trial.analysis
+    for layer, bars in enumerate(trial.analysis.histograms, 1):
+        for name, bar in bars.items():
+            found = rows(plot, layer=layer, number=name)
+            assert [row["weights"] for row in found] == list(bar.counts)
+            assert [row["to"] for row in found[:-1]] == [row["from"] for row in found[1:]]
+
+
+@given(st.sampled_from([(4, 6), (3, 4, 6), (1, 4, 6)]), st.integers(0, 99))
+def test_receptive_fields_lie_where_the_pixels_are(shape: tuple[int, ...], seed: int) -> None:
+    field = np.random.default_rng(seed).random(math.prod(shape))
+    found = image(field, shape)
+    assert found is not None and found.shape == shape[-2:]
+    planes = field.size // 24
+    for y, x in ((0, 0), (1, 5), (3, 2)):
+        assert found[y, x] == pytest.approx(np.mean([field[p * 24 + y * 6 + x] for p in range(planes)]))
+
+
+def test_no_image_no_receptive_fields() -> None:
+    trial = PAPER.trials[0]
+    assert figures.receptive_fields(trial, made.MNIST) is not None
+    for shape in (None, (28, 27), (784,)):
+        assert figures.receptive_fields(trial, dataclasses.replace(made.MNIST, shape=shape)) is None
+
+
+def without_weights(result: SweepResult) -> SweepResult:
+    """Ordinary back-propagation only."""
+    trials = tuple(t for t in result.trials if t.params["trainer.algorithm"] == "bp")
+    return dataclasses.replace(result, trials=trials)
+
+
+def names(result: SweepResult) -> set[str]:
+    return {plot.name for plot in figures.sweep_figures(result)}
+
+
+def test_nothing_to_show() -> None:
+    assert names(made.sweep([])) == set()
+    failed = made.trial(0, None, {}, state="failed", reason="out of memory")
+    assert names(made.sweep([failed])) == set()
+    assert figures.trial_figures(failed, made.MNIST) == []
+
+
+def test_one_trial_one_epoch() -> None:
+    one = made.trial(0, 0.9, {}, history=made.history(0.9, 0, 1))
+    assert names(made.sweep([one])) == {"accuracy", "categories", "layers"}
+
+
+def test_back_propagation_has_no_categories() -> None:
+    assert names(without_weights(PAPER)) == {"accuracy", "kept"}
+
+
+def test_a_sweep_that_runs_is_shown() -> None:
+    running = [dataclasses.replace(trial, state="running", value=None, analysis=None) for trial in PAPER.trials]
+    assert names(dataclasses.replace(PAPER, trials=tuple(running))) == {"accuracy", "categories", "layers"}
+
+
+def test_seeds_of_unlike_length_meet_where_all_are_known() -> None:
+    long, short, stub = (made.series(np.arange(1.0, n + 1)) for n in (10, 8, 1))
+    trials = [made.trial(n, 0.9, {}, history={"m": series}) for n, series in enumerate((long, short, stub))]
+    bad = made.trial(3, 0.9, {}, history={"m": made.series([math.nan] * 10)})
+    epochs, values = curves([*trials, bad], "m")
+    assert list(epochs) == list(range(1, 9)) and values.shape == (2, 8)
+    assert curves(trials, "other")[1].size == 0
+
+
+def test_labels() -> None:
+    assert short_names(["trainer.lr", "prior.spike", "init.spike"]) == {
+        "trainer.lr": "lr",
+        "prior.spike": "prior.spike",
+        "init.spike": "init.spike",
+    }
+    assert [setting.label for setting in settings(PAPER)] == ["gBP", "BP"]
+    assert [setting.label for setting in settings(made.sizes())][-1] == "train_size 10000"  # by size, not by letter
+    assert all(setting.label.startswith("trial ") for setting in settings(SEARCH))
+
+
+@given(st.text(st.characters(max_codepoint=0x2000), max_size=40), st.integers(4, 30))
+def test_plain_text_fits_and_any_font_has_it(text: str, longest: int) -> None:
+    shown = plain(text, longest)
+    assert len(shown) <= longest and all(c.isprintable() and ord(c) < 0x400 for c in shown)
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=30))
+def test_floor_leaves_most_values_above(values: list[float]) -> None:
+    assert min(values) <= floor_of(values) <= np.quantile(values, 0.25)
+
+
+def test_searched_and_logarithmic() -> None:
+    assert searched(PAPER) == ["trainer.algorithm"]
+    assert is_log(SEARCH, "trainer.lr") and not is_log(SEARCH, "model.width") and not is_log(PAPER, "trainer.lr")
+    assert not is_log(dataclasses.replace(SEARCH, config={"sweep": 3}), "trainer.lr")
+
+
+each_kind = pytest.mark.parametrize(
+    ("draw", "result"),
+    [(draw, SEARCH) for draw in (figures.accuracy, figures.parallel)]
+    + [(draw, PAPER) for draw in (figures.perturbation, figures.kept)]
+    + [(lambda result: figures.receptive_fields(result.trials[0], result.data), PAPER)],
+)
+Draw = Callable[[SweepResult], Plot | None]
+
+
+@each_kind
+def test_drawn_twice_the_bytes_are_the_same(draw: Draw, result: SweepResult) -> None:
+    once, again = draw(result), draw(result)
+    assert once and again
+    picture = svg(once)
+    assert picture == svg(again) and png(once) == png(again) and table_csv(once.table) == table_csv(again.table)
+    assert b"<text" in picture and b"<metadata" not in picture  # where a date would be
+
+
+@pytest.mark.parametrize("draw", [figures.slices, figures.categories, figures.by_layer])
+def test_is_a_columns_width_and_readable(draw: Draw) -> None:
+    plot = draw(SEARCH)
+    assert plot
+    root = ElementTree.fromstring(svg(plot))
+    assert root.get("width") == f"{3.4 * 72:g}pt"
+    sizes = [float(part.split("px")[0].split()[-1]) for part in styles(root) if "px" in part]
+    assert sizes and min(sizes) >= 7
+    assert np.frombuffer(png(plot)[16:20], ">u4")[0] == 680  # 3.4 inches at 200 dots
+
+
+def styles(root: ElementTree.Element) -> list[str]:
+    """`font: 7px ...` of each text."""
+    found = [node.get("style", "") for node in root.iter(f"{SVG}text")]
+    return [part for style in found for part in style.split(";") if part.strip().startswith("font")]
+
+
+def test_the_users_own_matplotlib_settings_neither_matter_nor_change() -> None:
+    plot = figures.importances(SEARCH)
+    assert plot
+    usual = svg(plot)
+    with matplotlib.rc_context({"font.size": 30, "axes.grid": True, "svg.fonttype": "path"}):
+        before = dict(matplotlib.rcParams)
+        again = figures.importances(SEARCH)
+        assert again and svg(again) == usual
+        assert dict(matplotlib.rcParams) == before
+    assert STYLE["svg.fonttype"] == "none"
+
+
+def test_hostile_names_are_drawn_as_text() -> None:
+    bad = ("<script>alert(1)</script>", "$\\frac", "\U0001f4a9\x00", "]]>&amp;", "--><style>")
+    trials = [made.trial(n, 0.9 + n / 100, {"a.b": bad[n % 5], "<i>.$x$": n}) for n in range(8)]
+    result = made.sweep(trials, objective="<b>$val$")
+    for draw in (figures.parallel, figures.objective):
+        plot = draw(result)
+        assert plot is not None
+        tree = ElementTree.fromstring(svg(plot))
+        assert not [node for node in tree.iter() if node.tag.lower().endswith("script")]
+        assert "<script" not in inline(plot, svg(plot))
+
+
+def test_csv() -> None:
+    table: Mapping[str, Any] = {
+        'a "b", c': ["x\ny", "z"],
+        "n": np.array([1, 2]),
+        "f": np.array([0.1, math.nan]),
+        "o": [None, 3],
+    }
+    parsed = list(csv.reader(io.StringIO(table_csv(table).decode(), newline="")))
+    assert parsed == [['a "b", c', "n", "f", "o"], ["x\ny", "1", "0.1", ""], ["z", "2", "", "3"]]
+
+
+@given(st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1))
+def test_csv_keeps_every_digit(values: list[float]) -> None:
+    lines = table_csv({"x": values}).decode().split("\r\n")[1:-1]
+    assert [float(line) for line in lines] == values
