@@ -44,10 +44,10 @@ def analysed(storage: Storage, number: int, data: Splits, wanted: Wanted) -> Ana
         return kept
     if digest != data.digest:
         raise SweepError(f"trial {number}: was trained on other images than {data.name} has now")
-    found = analyse(network, data, {"trainer.algorithm": "gbp", **knobs}, wanted)
-    record = {"format": FORMAT, "weights": key, "wanted": dataclasses.asdict(wanted), "analysis": plain(found)}
+    found = plain(analyse(network, data, {"trainer.algorithm": "gbp", **knobs}, wanted))
+    record = {"format": FORMAT, "weights": key, "wanted": dataclasses.asdict(wanted), "analysis": found}
     storage.write(f"{folder}/{FILE}", json.dumps(record).encode())
-    return found
+    return analysis_from(found)  # what a later report will have, to the bit
 
 
 def _kept(content: bytes | None, weights: str, wanted: Wanted) -> Analysis | None:
