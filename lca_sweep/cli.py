@@ -122,9 +122,10 @@ def _show(text: str) -> int:
 def _run(config: Config) -> int:
     """Check everything that can be checked before anything is written, then start."""
     validate(config)
-    from lca_sweep.search.space import parse  # after a wrong knob was refused: Optuna takes a while to import
+    from lca_sweep.search.space import parse, resolved  # after a wrong knob was refused: Optuna takes a while to import
 
-    return start(config, parse(config.sweep.space, config))
+    space = parse(config.sweep.space, config)
+    return start(resolved(config, space), space)
 
 
 class _Parser(argparse.ArgumentParser):

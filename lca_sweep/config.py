@@ -61,7 +61,11 @@ class Pack:
 class Search:
     """How Optuna proposes trials."""
 
-    sampler: str = knob("tpe", "Optuna's sampler", choices=("tpe", "random"))
+    sampler: str = knob(
+        "tpe",
+        "tpe, random: Optuna's samplers; grid: all points of the space, in order",
+        choices=("tpe", "random", "grid"),
+    )
     seed: int = knob(0, "seed of the sampler", ge=0, lt=2**32)
     startup_trials: int = knob(10, "trials that ended, pruned ones too, before TPE stops drawing at random", ge=0)
     storage: str | None = knob(None, "Optuna storage URL; null: a journal file in the sweep's folder")
@@ -123,7 +127,7 @@ class Sweep:
     storage: str | None = knob(
         None, "where checkpoints and weights go: a folder or s3://bucket/path; null: the sweep's folder"
     )
-    trials: int = knob(1, "trials in all", ge=1)
+    trials: int | None = knob(1, "trials in all; null: all points of the grid (search=grid)", ge=1)
     resume: str = knob(
         "auto",
         "auto: a sweep of this name goes on; never: it is put aside, and a new one begins",
@@ -135,6 +139,11 @@ class Sweep:
     space: dict[str, Any] = knob(
         {}, "what is searched: a tree like the knobs', leaves {low, high, log, step} or {choices}"
     )
+
+    def total(self) -> int:
+        """Trials in all, once the door has put a number in the place of null."""
+        assert self.trials is not None
+        return self.trials
 
 
 @dataclass
@@ -179,6 +188,8 @@ def validate(config: Config) -> None:
         raise KnobError(f"cluster.gpus_per_pack={gpus:g}: must be a whole number, or <= 1")
     if config.sweep.name is not None and not NAME.fullmatch(config.sweep.name):
         raise KnobError(f"sweep.name={config.sweep.name}: must be letters, digits, '.', '_' or '-', not '.' first")
+    if config.sweep.trials is None and config.search.sampler != "grid":
+        raise KnobError("sweep.trials=null: must be a whole number >= 1, but for search=grid, where null is all points")
     if config.sweep.storage is not None:
         _check_storage(config.sweep.storage)
     if config.model.widths is not None and not config.model.widths:

@@ -16,6 +16,7 @@ from safetensors.torch import save as bytes_of
 from storage_helpers import Memory
 from torch import Tensor
 
+from lca_sweep.core.knobs import TrialKnobs, flat, replace
 from lca_sweep.sweep import checkpoint, layout
 from lca_sweep.sweep.checkpoint import Checkpoint, Owner, UnusableError, from_bytes, to_bytes
 from lca_sweep.sweep.storage import StorageError, storage_at
@@ -252,6 +253,19 @@ def test_what_the_pack_cannot_go_on_from() -> None:
 # --- whose ---------------------------------------------------------------------------------------------------------
 
 ONE, TWO = (Owner(ME.uid, {number: ME.trials[number]}) for number in ("1", "2"))
+
+
+OLD = "096e5239a0372a16300d0270dcd548f8254a357f7d16021d9368dc3a6a28669d"  # of the default knobs, when there were fewer
+
+
+def test_a_trial_from_before_a_knob_was_added_is_known_again() -> None:
+    """As long as it has the value that then went without saying."""
+
+    def digest(values: Mapping[str, Any]) -> str:
+        return Owner.of("sweep", {"0": flat(replace(TrialKnobs(), values))}).trials["0"]
+
+    assert digest({}) == OLD
+    assert len({OLD, *(digest(one) for one in ({"trainer.algorithm": "bp"}, {"trainer.train_size": 500}))}) == 3
 
 
 @pytest.mark.parametrize(

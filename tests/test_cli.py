@@ -101,6 +101,13 @@ def test_a_sweeps_space_can_be_changed_from_the_command_line(door: Door) -> None
     assert after.keys() == before.keys() - {"model.width", "model.depth"}
 
 
+def test_a_grid_need_not_be_counted(door: Door) -> None:
+    words = ("search=grid", "sweep.space.init.seed={low: 0, high: 4}", "sweep.space.trainer.algorithm.choices=[gbp,bp]")
+    config, space = door.opened(*words, "sweep.trials=null")
+    assert (config.sweep.trials, list(space)) == (10, ["init.seed", "trainer.algorithm"])
+    assert door.opened(*words, "sweep.trials=7")[0].sweep.trials == 7
+
+
 @pytest.mark.parametrize("plus", ["", "+", "++"])
 def test_a_range_can_be_added_with_or_without_plus(door: Door, plus: str) -> None:
     _, space = door.opened("sweep.trials=4", plus + "sweep.space.init.seed={low: 0, high: 9}")
@@ -206,7 +213,15 @@ WRONG: list[tuple[list[str], list[str]]] = [
     (["+sweep=mnist", "sweep.space.model.width=3"], ["sweep.space.model.width=3: must be {low"]),
     (["+sweep=mnist", "sweep.space.model.depth.choices=[1,2]"], ["sweep.space.model.depth", "remove"]),
     (["+sweep=mnist", "model.widths=[20]"], ["sweep.space.model.width", "no effect"]),
-    (["sweep.space.trainer.epochs={low: 1, high: 9}"], ["sweep.space.trainer.epochs", "pack"]),
+    (["sweep.space.pack.size={low: 1, high: 9}"], ["sweep.space.pack.size", "belongs to the sweep"]),
+    (["+sweep=mnist", "trainer=bp"], ["sweep.space.init.spike", "no effect", "trainer.algorithm=bp"]),
+    (["trainer=bp", "prior=sparse"], ["prior.weight=1.0", "trainer.algorithm=bp; must be 0"]),
+    (["sweep.trials=null"], ["sweep.trials=null: must be a whole number", "search=grid"]),
+    (["+sweep=mnist", "search=grid"], ["sweep.space.trainer.lr: needs choices or step for search=grid"]),
+    (
+        ["search=grid", "sweep.trials=9", "sweep.space.init.seed={low: 0, high: 4}"],
+        ["sweep.trials=9: the grid has 5 points"],
+    ),
     # flags
     (["--frobnicate"], ["--frobnicate", "--help"]),
     (["-m", "trainer.lr=1,2"], ["--multirun", "sweep.space"]),

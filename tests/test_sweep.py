@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import math
 import os
@@ -45,6 +46,7 @@ from lca_sweep.core.rng import Purpose, generator
 from lca_sweep.core.spikeslab import SpikeSlab
 from lca_sweep.sweep.cluster import Resources
 from lca_sweep.sweep.errors import SweepError
+from lca_sweep.tracking.note import text
 
 # Seconds on a machine of one's own; several real sweeps, one after the other, where it is shared.
 pytestmark = pytest.mark.timeout(900)
@@ -73,6 +75,16 @@ HALVING = (
     "search.seed=7",
     f"sweep.space.trainer.lr.choices=[0.02,0.05,0.1,{ABSURD}]",
     "sweep.space.init.spike={low: 0.0, high: 0.5}",
+)
+GRID = (
+    *SMALL,
+    "sweep.name=grid",
+    "sweep.trials=null",
+    "search=grid",
+    "trainer.epochs=2",
+    "sweep.space.trainer.algorithm.choices=[gbp,bp]",
+    "sweep.space.trainer.train_size={low: 200, high: 500, step: 300}",
+    "sweep.space.init.seed={low: 0, high: 1}",
 )
 EPOCHS = 100
 KILLED = (
@@ -104,10 +116,11 @@ class Swept:
 
 @pytest.fixture(scope="module")
 def swept(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Swept]:
-    """Three sweeps at the same time: most of each is waiting for Ray."""
+    """Four sweeps, two at the same time: most of each is waiting for Ray."""
     commands = {
         "smoke": SMOKE,
         "halving": HALVING,
+        "grid": GRID,
         "single": ("trainer.epochs=2", "data=digits", "trainer.batch_size=100"),
     }
 
@@ -159,7 +172,7 @@ def test_smoke_in_mlflow(smoke: Swept) -> None:
     for trial in trials:
         run = runs[trial.number]
         assert (run.status, run.tags["lca.state"]) == ("FINISHED", "complete")
-        assert {name: json.loads(value) for name, value in run.params.items()} == flat(replace(base, trial.params))
+        assert run.params == {name: text(value) for name, value in flat(replace(base, trial.params)).items()}
         assert set(run.tags["lca.searched"].split(",")) == SEARCHED
         assert run.tags["lca.pack"] == str(trial.user_attrs["pack"])
         assert {"device", "lca.sweep", "lca.sweep_id", "version.torch", "data.digest"} <= set(run.tags)
@@ -257,6 +270,28 @@ def test_a_single_trial(swept: dict[str, Swept]) -> None:
     assert (number, run.status, run.tags["lca.searched"]) == (0, "FINISHED", "")
     assert run.params["trainer.epochs"] == "2" and run.params["model.width"] == "100"
     assert [step for step, _ in run.metrics["val/accuracy"]] == [1, 2]
+
+
+# --- all points of a grid ------------------------------------------------------------------------------------------
+
+
+def test_a_grid_of_both_algorithms_and_of_data_sizes(swept: dict[str, Swept], digits: Splits) -> None:
+    """All its points, in order; one pack was asked for, and those of unlike sizes were trained apart."""
+    grid = swept["grid"]
+    assert (grid.ended.code, grid.ended.err) == (0, "") and "8 complete" in grid.ended.out
+    trials, runs = study(grid.folder, "grid"), children(grid.folder)
+    names = ("trainer.algorithm", "trainer.train_size", "init.seed")
+    points = [tuple(trial.params[name] for name in names) for trial in trials]
+    assert points == list(itertools.product(("gbp", "bp"), (200, 500), (0, 1)))
+    assert [trial.user_attrs["pack"] for trial in trials] == [0, 0, 1, 1] * 2
+    expected = retrained(trials, digits, {"trainer.epochs": 2, "trainer.batch_size": 100, "model.width": 12})
+    assert {number: (run.metrics, run.tags["lca.state"]) for number, run in runs.items()} == expected
+    for trial in trials:
+        run, (_, about) = runs[trial.number], Network.load(grid.folder / f"sweeps/grid/trials/{trial.number:04d}")
+        algorithm, size, _ = points[trial.number]
+        assert (run.params["trainer.algorithm"], run.params["trainer.train_size"]) == (algorithm, str(size))
+        assert (about["knobs"]["trainer.algorithm"], about["knobs"]["trainer.train_size"]) == (algorithm, size)
+        assert ("weights/vip_fraction" in run.metrics) == (algorithm == "gbp")
 
 
 # --- trials that leave ---------------------------------------------------------------------------------------------

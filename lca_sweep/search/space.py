@@ -29,6 +29,7 @@ from lca_sweep.core.knobs import (
     walk,
     written,
 )
+from lca_sweep.search.grid import count, size
 
 Space = dict[str, BaseDistribution]
 
@@ -55,13 +56,20 @@ def parse(tree: Mapping[str, Any], config: Config) -> Space:
         space[path] = _distribution(leaf, _searched(path, config))
     _refuse_idle(space, config)
     _refuse_clash(space, config)
-    if not space and config.sweep.trials > 1:
+    if not space and (config.sweep.trials or 1) > 1:
         raise KnobError(
             f"sweep.trials={config.sweep.trials}: nothing is searched (sweep.space is empty), so all trials would be "
             "the same; choose a sweep, e.g. +sweep=mnist, or add a range, e.g. "
             "sweep.space.trainer.lr='{low: 0.01, high: 0.3}'"
         )
+    if config.search.sampler == "grid":
+        _refuse_no_grid(space, config)
     return space
+
+
+def resolved(config: Config, space: Space) -> Config:
+    """The config with a number of trials where that was null: all points of the grid."""
+    return replace(config, {"sweep.trials": size(space)}) if config.sweep.trials is None else config
 
 
 def knobs(config: Config, params: Mapping[str, Any]) -> TrialKnobs:
@@ -241,3 +249,15 @@ def _refuse_clash(space: Space, config: Config) -> None:
         if highest > 0:
             place = f"sweep.space.{name}" if name in space else f"{name}={highest}"
             raise KnobError(f"{place}: weights have no distribution with {PLAIN}, which is searched too; must be 0")
+
+
+def _refuse_no_grid(space: Space, config: Config) -> None:
+    """Every knob has a list of values, and there are as many points as trials."""
+    for name, distribution in space.items():
+        if not count(distribution):
+            raise KnobError(f"sweep.space.{name}: needs choices or step for search=grid")
+    trials, points = config.sweep.trials, size(space)
+    if trials is not None and trials > points:
+        raise KnobError(
+            f"sweep.trials={trials}: the grid has {points} points; must be <= {points} (or null: all of them)"
+        )

@@ -28,6 +28,10 @@ FORMAT = "2"
 ENTRY = "checkpoint"  # the only one of the header's metadata: of several, the order would change from time to time
 DIGEST = re.compile(rb'\\"digest\\": \\"([0-9a-f]{64})\\"')  # the first is ours: it begins the entry
 BLANK = b"0" * 64
+ADDED = {
+    "trainer.algorithm": "gbp",
+    "trainer.train_size": None,
+}  # knobs that older checkpoints lack, and what they mean
 
 
 class UnusableError(SweepError):
@@ -44,7 +48,7 @@ class Owner:
     @staticmethod
     def of(uid: str, trials: Mapping[str, Any]) -> Owner:
         """Of a pack's trials, flat knobs by number."""
-        return Owner(uid, {number: _sha256(json.dumps(knobs, sort_keys=True)) for number, knobs in trials.items()})
+        return Owner(uid, {number: _digest(knobs) for number, knobs in trials.items()})
 
     def is_in(self, other: Owner) -> bool:
         """Whether the other one's checkpoint holds all of these trials, with the same knobs."""
@@ -217,6 +221,12 @@ def _place_of_digest(content: bytes) -> int:
     if not match:
         raise UnusableError("damaged (its header cannot be read)")
     return match.start(1)
+
+
+def _digest(knobs: Mapping[str, Any]) -> str:
+    """Of a trial's flat knobs; the same as before there were those of ADDED, so that sweeps begun then go on."""
+    told = {name: value for name, value in knobs.items() if name not in ADDED or value != ADDED[name]}
+    return _sha256(json.dumps(told, sort_keys=True))
 
 
 def _sha256(*parts: str | bytes | memoryview) -> str:

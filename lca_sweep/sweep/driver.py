@@ -150,7 +150,7 @@ class _Driver:
         return self._end(time.monotonic() - began)
 
     def _train(self, resources: Resources) -> None:
-        trials = plural(self.config.sweep.trials, "trial")
+        trials = plural(self.config.sweep.total(), "trial")
         self.view.say(f"sweep {self.name}: {trials} on {self.data.name}, in {self.folder.path}")
         self.ledger.tags = {**self.tags, "device": resources.device}
         with self.view:

@@ -62,7 +62,7 @@ class Ledger:
         self.next_pack = max(packs, default=-1) + 1
         # what was begun is finished, also if fewer trials are asked for now
         begun = self.asked + sum(row.pack is None and row.state == "running" for row in rows)
-        self.total = max(config.sweep.trials, begun)
+        self.total = max(config.sweep.total(), begun)
         self._rest = rest(rows, config.pack.size, self.total)
         self._failures: dict[int, int] = {}  # of each pack, since its last news
         for row in study.best(1):

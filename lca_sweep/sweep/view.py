@@ -152,7 +152,7 @@ class View:
         eta = self._eta()
         left = f", about {duration(eta)} left" if eta is not None else ""
         elapsed = duration(time.monotonic() - self._since)
-        return f"{self.name}: {done} of {plural(self.config.sweep.trials, 'trial')}{states}, {elapsed}{left}"
+        return f"{self.name}: {done} of {plural(self.config.sweep.total(), 'trial')}{states}, {elapsed}{left}"
 
     def best_line(self) -> str:
         """The best so far in one line."""
@@ -164,7 +164,7 @@ class View:
     def _eta(self) -> float | None:
         """Seconds left, from the trial-epochs done in this run and still to do."""
         spent = self.done_cost + sum(self._cost(line, line.epoch) for line in self.packs.values())
-        fresh = self.config.sweep.trials - sum(self.counts.values()) - sum(line.live for line in self.packs.values())
+        fresh = self.config.sweep.total() - sum(self.counts.values()) - sum(line.live for line in self.packs.values())
         size = self.config.pack.size
         # where the number of epochs is searched, what is not asked for yet is taken to have the config's
         waiting = pack_cost(size, self.config.pruner, self.config.trainer.epochs) * max(fresh, 0) / size
