@@ -11,6 +11,7 @@ import io
 import os
 import re
 import sys
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -85,7 +86,10 @@ def usage(folders: Sequence[Path]) -> str:
     """The page of --help; the groups and choices are those found in the conf folders."""
     choices = groups(folders)
     shown = {("+" if group == "sweep" else " ") + group: names for group, names in choices.items()}
-    table = "\n".join(f" {group:<11} {', '.join(names)}" for group, names in shown.items())
+    table = "\n".join(
+        textwrap.fill(f" {group:<11} {', '.join(names)}", 80, subsequent_indent=" " * 13)
+        for group, names in shown.items()
+    )
     uri = Config().tracking.uri.removeprefix("sqlite:///")
     return USAGE.format(version=__version__, groups=table, sweeps=Config().sweep.dir, uri=uri)
 

@@ -128,7 +128,7 @@ def test_paper_cifar10_is_the_papers_setting_from_three_seeds() -> None:
     assert (trial.model.hidden(), trial.trainer.batch_size, trial.trainer.epochs) == ((200, 200), 200, 100)
     assert trial.trainer.lr == 0.006 and trial.prior.weight == 0 and config.pruner.name == "none"
     assert config.sweep.space == {"init": {"seed": {"choices": [0, 1, 2]}}}
-    assert config.sweep.trials == config.pack.size == 3
+    assert config.sweep.trials is None and config.search.sampler == "grid" and config.pack.size == 3
 
 
 def test_a_folder_of_ones_own_adds_choices_but_hides_none(tmp_path: Path) -> None:
