@@ -67,7 +67,7 @@ def test_the_score_is_that_of_each_sub_network_one_by_one(members: list[Network]
     assert found.mean_field == score(network, DATA.test, DATA.scale, seed=seed, epoch=0)[1]
 
 
-@given(networks(most=4), st.integers(1, 4), seeds, st.integers(1, 60), st.sampled_from([1, 30_000, 2**26]))
+@given(networks(most=4), st.integers(1, 4), seeds, st.integers(1, 60), st.sampled_from([1, 30_000, 2**25]))
 def test_a_network_feels_neither_its_neighbours_nor_the_chunks(
     members: list[Network], draws: int, seed: int, batch: int, memory: int
 ) -> None:

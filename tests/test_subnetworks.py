@@ -65,7 +65,7 @@ def test_chunks_keep_the_order_and_within_memory(members: list[Network], count: 
     assert len({len(chunk) for chunk in found[:-1]}) <= 1
 
 
-@given(networks(), st.integers(1, 8), st.integers(1, 60), st.sampled_from([1, 10_000, 2**26]))
+@given(networks(), st.integers(1, 8), st.integers(1, 60), st.sampled_from([1, 10_000, 2**25]))
 def test_accuracies_are_those_of_each_alone(members: list[Network], count: int, batch: int, memory: int) -> None:
     """Against numpy, at any size of batches and of chunks."""
     each = [members[0].sample(rng) for rng in rngs(count)]
