@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+import analysis
 import checkpoints
 import imports
 import storage
@@ -14,5 +15,5 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=15, help="measured turns of each contender")
     rounds = parser.parse_args().rounds
-    for benchmark in (training, checkpoints, imports, storage, tracking):
+    for benchmark in (training, analysis, checkpoints, imports, storage, tracking):
         benchmark.main(rounds)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import cache
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -11,7 +13,7 @@ import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
-from lca_sweep.core import Images, Pack, SpikeSlab, Splits, Trial, TrialKnobs
+from lca_sweep.core import Images, Network, Pack, SpikeSlab, Splits, Trial, TrialKnobs, fit, load
 from lca_sweep.core.knobs import replace
 from lca_sweep.core.pack import Bucket
 
@@ -89,6 +91,34 @@ def packs(draw: st.DrawFn) -> Pack:
     return pack
 
 
+@st.composite
+def networks(draw: st.DrawFn, most: int = 1) -> list[Network]:
+    """At least one network of made-up images, float64 with any valid weights; all of the same widths."""
+    widths = (INPUTS, *draw(st.lists(st.integers(1, 6), max_size=3)), CLASSES)
+    number, rng = draw(st.integers(1, most)), torch.Generator().manual_seed(draw(seeds))
+    return [random_network(widths, rng) for _ in range(number)]
+
+
+def random_network(widths: Sequence[int], rng: torch.Generator) -> Network:
+    """Any valid weights, float64."""
+    return Network(tuple(random_slab((out, ins), rng) for ins, out in pairwise(widths)))
+
+
+def certain(network: Network) -> Network:
+    """The same without chance: of each pi the nearer of 0 and 1, no slab has a width."""
+    return Network(tuple(SpikeSlab(w.pi.round(), w.m, torch.zeros_like(w.xi)) for w in network.layers))
+
+
+@cache
+def trained_digits() -> Network:
+    """A network that has learned the digits, 64-60-40-10, to some 94 %; about a tenth of each layer is UIP."""
+    data = load("digits")
+    members = trials({"model.widths": [60, 40]}, epochs=40, batch_size=50, lr=0.1)
+    *_, last = fit(Pack.start(members, data.inputs, data.classes), data)
+    assert last.trials[0].network is not None
+    return last.trials[0].network
+
+
 def randomise(pack: Pack, seed: int) -> None:
     """Give every trial of a pack any valid weights."""
     rng = torch.Generator().manual_seed(seed)
@@ -118,6 +148,21 @@ def plain_forward(layers: Sequence[SpikeSlab], x: Tensor, noise: Sequence[Tensor
         d = torch.where(d2 > 0, torch.where(d2 > 0, d2, 1.0).sqrt(), 0.0)  # autograd of sqrt(0) would be infinite
         zs.append((mean @ a + eps * d) / math.sqrt(w.m.shape[1]))
     return zs
+
+
+def votes(weights: Sequence[Tensor], images: Images, scale: float) -> np.ndarray:
+    """Class probabilities (images, classes) of one network of concrete weights, in numpy, one formula a line."""
+    a = images.x / scale
+    for depth, w in enumerate(weights):
+        a = np.maximum(a, 0) if depth else a
+        a = a @ w.double().numpy().T / math.sqrt(w.shape[1])
+    e = np.exp(a - a.max(1, keepdims=True))
+    return e / e.sum(1, keepdims=True)
+
+
+def plain_accuracy(weights: Sequence[Tensor], images: Images, scale: float) -> float:
+    """Share of the images that one network of concrete weights gets right."""
+    return float((votes(weights, images, scale).argmax(1) == images.y).mean())
 
 
 def leaves(layers: Sequence[SpikeSlab]) -> list[SpikeSlab]:

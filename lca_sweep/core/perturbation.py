@@ -62,7 +62,7 @@ def perturb(
     changed = np.empty((len(numbers), len(ARMS), len(fractions)), np.int64)
     accuracy = np.empty((*changed.shape, repeats))
     for row, number in enumerate(numbers):
-        masks = _targets(network.layers[number - 1], tolerance)
+        masks = targets(network.layers[number - 1], tolerance)
         rng = generator(seed, Purpose.PERTURBATION, number, loaded.y.device)
         changed[row] = _how_many([int(mask.sum()) for mask in masks], fractions)
         for repeat in range(repeats):
@@ -70,7 +70,7 @@ def perturb(
     return Perturbation(numbers, tuple(fractions), accuracy, changed)
 
 
-def _targets(layer: SpikeSlab, tolerance: float) -> list[Tensor]:
+def targets(layer: SpikeSlab, tolerance: float) -> list[Tensor]:
     """Mask (out, in) of the weights that each arm may change."""
     masks = categories(layer, tolerance)
     return [masks.vip, masks.uip, masks.var, torch.ones_like(masks.vip)]
@@ -92,13 +92,13 @@ def _repeat(
 ) -> NDArray[np.float64]:
     """Accuracy (arms, fractions) of one sub-network with so many weights of one layer `changed`."""
     weights = network.sample(rng)
-    plans = [_plan(mask, arm, weights[depth], rng) for arm, mask in zip(ARMS, masks, strict=True)]
+    each = plans(masks, weights[depth], rng)
     # An unchanged layer is the same in all arms; it is run once, as is whatever else comes twice.
     arms = np.arange(len(ARMS))[:, None] * (changed > 0)
-    each, place = np.unique(np.stack([arms.ravel(), changed.ravel()]), axis=1, return_inverse=True)
+    kinds, place = np.unique(np.stack([arms.ravel(), changed.ravel()]), axis=1, return_inverse=True)
     variants = (
-        [*weights[:depth], perturbed(weights[depth], plans[arm], count), *weights[depth + 1 :]]
-        for arm, count in each.T.tolist()
+        [*weights[:depth], perturbed(weights[depth], each[arm], count), *weights[depth + 1 :]]
+        for arm, count in kinds.T.tolist()
     )
     found = accuracies(variants, images).cpu().numpy()
     return found[place.reshape(changed.shape)]
@@ -111,12 +111,15 @@ class Plan(NamedTuple):
     value: Tensor  # (out, in), or one for all
 
 
-def _plan(mask: Tensor, arm: str, w: Tensor, rng: torch.Generator) -> Plan:
-    """Weights in `mask` in random order."""
-    order = torch.full_like(mask, mask.numel(), dtype=torch.long)
-    order[mask] = torch.randperm(int(mask.sum()), generator=rng, device=mask.device)
-    replaced = arm == "uip_replaced"
-    return Plan(order, torch.empty_like(w).normal_(generator=rng) if replaced else w.new_zeros(()))
+def plans(masks: Sequence[Tensor], w: Tensor, rng: torch.Generator) -> list[Plan]:
+    """One for each arm: the weights in its mask (out, in) in random order; `w` are the weights, for their type."""
+    orders = []
+    for mask in masks:
+        order = torch.full_like(mask, mask.numel(), dtype=torch.long)
+        order[mask] = torch.randperm(int(mask.sum()), generator=rng, device=mask.device)
+        orders.append(order)
+    value = {"uip_replaced": torch.empty_like(w).normal_(generator=rng)}
+    return [Plan(order, value.get(arm, w.new_zeros(()))) for arm, order in zip(ARMS, orders, strict=True)]
 
 
 def perturbed(w: Tensor, plan: Plan, count: int) -> Tensor:

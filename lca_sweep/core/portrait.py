@@ -40,7 +40,8 @@ def histograms(network: Network, bins: int = 60) -> tuple[dict[str, Histogram], 
 def _histogram(values: Tensor, bins: int, low: float, high: float) -> Histogram:
     edges = np.linspace(low, high, bins + 1)
     if (np.diff(edges) <= 0).any():  # all values are, or nearly are, one
-        edges = np.linspace(low - 0.5, high + 0.5, bins + 1)
+        reach = max(1.0, abs(low), abs(high)) / 2
+        edges = np.linspace(low - reach, high + reach, bins + 1)
     counts, _ = np.histogram(values.detach().double().cpu().numpy(), edges)
     return Histogram(edges, counts.astype(np.int64))
 

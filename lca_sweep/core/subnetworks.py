@@ -12,7 +12,7 @@ from lca_sweep.core.images import Loaded
 from lca_sweep.core.network import Network, outputs
 
 BATCH = 500  # images at once, so few that a CPU's cache holds the activations of some dozen small networks
-MEMORY = 2**26  # bytes of weights and activations at once; while chunks change places, twice that
+MEMORY = 2**25  # bytes of weights and activations at once; more is no quicker on a CPU
 
 Weights = Sequence[Tensor]  # of one network: concrete, (out, in) a layer
 
