@@ -39,7 +39,7 @@ lca_sweep {version}: sweeps over spike-and-slab networks trained by gBP
   python -m lca_sweep +sweep=mnist '~sweep.space.model' model.width=200
 
   python -m lca_sweep stop NAME              end a running sweep in order
-  python -m lca_sweep report NAME            make its page of figures and results anew
+  python -m lca_sweep report NAME            make its page of figures anew
 
 The same command again resumes what was interrupted; more trials extend it.
 Ctrl-C once finishes the epoch and saves it; twice ends at once.

@@ -27,7 +27,7 @@ def analyse(network: Network, data: Splits, knobs: Mapping[str, Any], wanted: Wa
         ensemble=ensemble,
         histograms=histograms(network),
         fields=receptive_fields(network, tolerance),
-        kept=kept_curve(network, data.test, data.scale, seed=seed),
+        kept=kept_curve(network, data.test, data.scale, seed=seed, tolerance=tolerance),
         perturbation=perturb(network, data.test, data.scale, seed=seed, repeats=wanted.repeats, tolerance=tolerance)
         if perturbed
         else None,
