@@ -8,7 +8,7 @@ from collections.abc import Callable
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lca_sweep.tracking.delivery import deliver
+from lca_sweep.tracking.delivery import deliver, in_words
 from lca_sweep.tracking.writer import Refused
 
 OUTCOMES = st.lists(st.sampled_from(["fails", "is refused"]), max_size=3)
@@ -62,6 +62,15 @@ def test_a_store_that_hangs_is_not_asked_for_everything() -> None:
     missing = deliver({str(n): hangs for n in range(50)}, 0.2, (0.0,))
     assert time.monotonic() - began < 3
     assert list(missing) == [str(n) for n in range(50)] and {str(why) for why in missing.values()} == {"hung"}
+
+
+def test_what_is_missing_in_words() -> None:
+    """A line that stays readable, however many there are."""
+    assert in_words({"the report": Refused("no\nmore"), "the model": ConnectionError()}) == (
+        "the report (no); the model (ConnectionError)"
+    )
+    many = {f"trial {n}": OSError("disk full") for n in range(9)} | {"the model": Refused("no")}
+    assert in_words(many) == "trial 0, trial 1, trial 2 and 6 more (disk full); the model (no)"
 
 
 def test_nothing_to_deliver() -> None:

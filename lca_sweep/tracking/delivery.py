@@ -6,7 +6,10 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from itertools import chain, repeat
 
+from lca_sweep.core.errors import first_line
 from lca_sweep.tracking.writer import DELAYS, Refused
+
+NAMED = 3  # things that are missing for one reason, by name
 
 
 def deliver(
@@ -37,3 +40,17 @@ def deliver(
             return {name: missing[name] for name in things if name in missing}
         time.sleep(delay)
     raise AssertionError("the delays have no end")
+
+
+def in_words(missing: Mapping[str, Exception]) -> str:
+    """What is missing, a few of each reason by name: `the report, the plot and 7 more (full); the model (gone)`."""
+    reasons: dict[str, list[str]] = {}
+    for name, why in missing.items():
+        reasons.setdefault(first_line(why), []).append(name)
+    return "; ".join(f"{_listed(names)} ({reason})" for reason, names in reasons.items())
+
+
+def _listed(names: Sequence[str]) -> str:
+    if len(names) <= NAMED:
+        return ", ".join(names)
+    return f"{', '.join(names[:NAMED])} and {len(names) - NAMED} more"

@@ -14,7 +14,7 @@ import yaml
 
 from lca_sweep.config import without_password
 from lca_sweep.core.errors import first_line
-from lca_sweep.tracking.delivery import deliver
+from lca_sweep.tracking.delivery import deliver, in_words
 from lca_sweep.tracking.ending import MODEL, Ending
 from lca_sweep.tracking.entries import Amount, End, Entry, Epoch, Start, amount_of
 from lca_sweep.tracking.note import text
@@ -242,6 +242,7 @@ class MlflowTracker:
     def _confess(self) -> None:
         """TrackingError, once, where MLflow has not got all: what it may still get, and what it will not have."""
         left, (refused, refusal), (obstacle, error) = self._writer.left, self._writer.refused, self._writer.obstacle
+        possible = any(not isinstance(why, Refused) for why in self._missing.values())
         parts = []
         if self._abandoned.is_set():
             return
@@ -251,12 +252,12 @@ class MlflowTracker:
         if refused and refusal:
             parts.append(f"{refused} were not recorded: {first_line(refusal)}")
         if self._missing:
-            reasons = "; ".join(f"{what} ({first_line(why)})" for what, why in self._missing.items())
-            parts.append(f"not uploaded: {reasons}: the same command again uploads them")
+            then = ": the same command again uploads them" if possible else ""
+            parts.append(f"not uploaded: {in_words(self._missing)}{then}")
         if parts and not self._told:
             self._told = True
             trouble = TrackingError(f"{self._where}: {'; '.join(parts)}")
-            trouble.status = 3 if left or self._missing else trouble.status
+            trouble.status = 3 if left or possible else trouble.status
             raise trouble from error or refusal or next(iter(self._missing.values()), None)
 
     @property
