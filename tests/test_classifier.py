@@ -44,7 +44,7 @@ def test_prediction_is_that_of_sub_networks_one_by_one(pack: Pack, seed: int, dr
     x = torch.rand(pack.inputs, images, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
     rng = torch.Generator().manual_seed(seed)
     each = torch.stack([outputs(one.sample(rng), x).softmax(0).t() for _ in range(draws)])
-    mean, std = predict(one, x, draws, torch.Generator().manual_seed(seed))
+    mean, std = predict(one, x.t(), draws, torch.Generator().manual_seed(seed))
     torch.testing.assert_close(mean, each.mean(0), rtol=1e-10, atol=1e-12)
     torch.testing.assert_close(std, each.std(0, correction=0), rtol=1e-6, atol=1e-7)
     torch.testing.assert_close(mean.sum(1), torch.ones(images, dtype=torch.float64))
@@ -110,7 +110,7 @@ def test_draws_and_seed() -> None:
     assert np.array_equal(first, CLASSIFIER.probabilities(PIXELS, seed=5, draws=100)["probability"])
     assert not np.array_equal(first, CLASSIFIER.probabilities(PIXELS, seed=6)["probability"])
     assert (CLASSIFIER.probabilities(PIXELS, draws=1)["std"] == 0).all()
-    x = torch.tensor(PIXELS).float().t() / 16
+    x = torch.tensor(PIXELS).float() / 16
     mean, std = predict(CLASSIFIER.network, x, 20, generator(1, Purpose.ENSEMBLE))
     answer = CLASSIFIER.probabilities(PIXELS, draws=20, seed=1)
     np.testing.assert_allclose(answer["probability"], mean.numpy())

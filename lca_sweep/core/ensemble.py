@@ -99,6 +99,9 @@ def predict(network: Network, x: Tensor, draws: int, rng: torch.Generator) -> tu
     these sub-networks (divided by `draws`). Raises KnobError for `draws` < 1.
     """
     require("draws", draws, Range("sub-networks", ge=1))
+    if len(x) == 0:
+        nothing = x.new_zeros(0, network.widths[-1], dtype=torch.float64)
+        return nothing, nothing
     images = Loaded(x, torch.zeros(len(x), dtype=torch.long, device=x.device), 1.0)
     middle = torch.cat([torch.softmax(z.double(), 1) for _, z in logits([network.mean()], images)], -1)[0]
     first, second = torch.zeros_like(middle), torch.zeros_like(middle)
