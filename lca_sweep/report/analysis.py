@@ -18,15 +18,17 @@ from lca_sweep.report.results import Analysis
 def analyse(network: Network, data: Splits, knobs: Mapping[str, Any], wanted: Wanted) -> Analysis:
     """Of a trial with these flat knobs, on the test images; it follows from the weights, `init.seed` and `wanted`.
 
-    Weights of ordinary back-propagation have no categories: nothing is perturbed.
+    Weights of ordinary back-propagation have one value and no categories: nothing is perturbed.
     """
     seed, tolerance = knobs["init.seed"], knobs["trainer.category_tolerance"]
-    perturbed = wanted.perturbation and knobs["trainer.algorithm"] == "gbp"
+    ordinary = knobs["trainer.algorithm"] == "bp"
+    numbers = ("m",) if ordinary else ("pi", "m", "xi")
+    perturbed = wanted.perturbation and not ordinary
     [ensemble] = score_ensemble([network], data.test, data.scale, draws=wanted.subnetworks, seeds=[seed])
     return Analysis(
         ensemble=ensemble,
-        histograms=histograms(network),
-        fields=receptive_fields(network, tolerance),
+        histograms=tuple({name: layer[name] for name in numbers} for layer in histograms(network)),
+        fields={} if ordinary else receptive_fields(network, tolerance),
         kept=kept_curve(network, data.test, data.scale, seed=seed, tolerance=tolerance),
         perturbation=perturb(network, data.test, data.scale, seed=seed, repeats=wanted.repeats, tolerance=tolerance)
         if perturbed

@@ -16,6 +16,7 @@ from lca_sweep.report import tables
 from lca_sweep.report.claims import claims, which
 from lca_sweep.report.figures import Plot, sweep_figures, trial_figures
 from lca_sweep.report.results import DataInfo, SweepResult, TrialResult
+from lca_sweep.report.seeds import algorithm
 from lca_sweep.report.style import inline, png, svg, table_csv
 
 PAGE, FIGURES = "report.html", "figures"
@@ -29,8 +30,9 @@ def write_report(result: SweepResult, folder: Path) -> Path:
     An earlier report there is replaced; other files stay. The same result gives the same bytes. Raises OSError.
     """
     plots = sweep_figures(result)
-    looked = [trial for trial in result.complete if trial.analysis][:1]
-    plots += [plot for trial in looked for plot in trial_figures(trial, result.data)]
+    looked = [trial for trial in result.complete if trial.analysis]
+    looked.sort(key=lambda trial: algorithm(trial) == "bp")  # the best with categories, if there is one
+    plots += [plot for trial in looked[:1] for plot in trial_figures(trial, result.data)]
     files = [_files(plot) for plot in plots]
     page = render(result, [_shown(plot, made) for plot, made in zip(plots, files, strict=True)])
     make_folder(folder)

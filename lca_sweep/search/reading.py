@@ -50,10 +50,12 @@ def importances(rows: Sequence[Row], space: Space) -> tuple[int, dict[str, float
     """How much of the objective each searched knob decides (PED-ANOVA, Watanabe et al. 2023), the largest first, sum 1.
 
     Told by the objective at the last epoch that at least half of the trials reached, which comes first: so trials that
-    left early count too. Empty where there are too few trials, or all do equally well.
+    left early count too. Seeds are not among the knobs. Empty where there are too few trials, all do equally well, or
+    there is only one knob.
     """
+    space = {name: distribution for name, distribution in space.items() if not name.endswith("seed")}
     ended = [row for row in rows if row.values and row.state in ("complete", "pruned")]
-    if len(ended) < FEWEST or not space:
+    if len(ended) < FEWEST or len(space) < 2:
         return 0, {}
     epoch = sorted((max(row.values) for row in ended), reverse=True)[(len(ended) - 1) // 2]
     values = {row.number: row.values[epoch] for row in ended if epoch in row.values}
