@@ -54,7 +54,7 @@ def receptive_fields(trial: TrialResult, data: DataInfo) -> Plot | None:
     drawn = {name: picture for name, picture in pictures.items() if picture is not None}
     if len(drawn) < len(pictures):
         return None
-    figure, axes = panels(1, len(drawn), 1.3)
+    figure, axes = panels(1, len(drawn), 1.45)
     for panel, (name, picture) in zip(axes, drawn.items(), strict=True):
         panel.imshow(picture, cmap="cividis", interpolation="nearest")
         panel.set(title=name.upper(), xticks=[], yticks=[])
