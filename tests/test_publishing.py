@@ -10,6 +10,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 import urllib.request
 import warnings
 from collections.abc import Iterator
@@ -291,6 +292,19 @@ def test_a_best_trial_without_a_sound_network(uri: str, tmp_path: Path) -> None:
     for folder, says in ((broken, "no network can be read there"), (empty, "cannot be read")):
         (line,) = end(uri, tmp_path, replace(FINISHED, best=BestTrial(0, 0.5, {}, {}, folder)))
         assert says in line and versions(uri) == []
+
+
+def test_a_model_that_cannot_be_made(uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is no matter of the store's, which is not asked again: one line, at once, and all else is recorded."""
+
+    def full(*parts: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("lca_sweep.tracking.packing.pack_model", full)
+    began = time.monotonic()
+    (line,) = end(uri, tmp_path, best_is(tmp_path, 0), patience=60)
+    assert line.endswith("is not registered: [Errno 28] No space left on device") and versions(uri) == []
+    assert parent_of(uri).info.status == "FINISHED" and time.monotonic() - began < 30
 
 
 @given(st.text(min_size=0, max_size=12) | st.text(alphabet="ab./:@ ..#?%", max_size=8))

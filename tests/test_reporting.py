@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
-from collections.abc import Mapping
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace as replaced
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import optuna
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from optuna.distributions import CategoricalDistribution, FloatDistribution
-from sweep_helpers import children, contents, parent, study, sweep
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import TrialState, create_trial
+from sweep_helpers import ROOT, children, contents, parent, study, sweep
 
 from lca_sweep.cli import main
 from lca_sweep.config import Analysis as Wanted
@@ -22,18 +34,22 @@ from lca_sweep.core.data import load
 from lca_sweep.core.knobs import flat, replace
 from lca_sweep.core.network import Network
 from lca_sweep.report.codec import analysis_from, plain
+from lca_sweep.report.results import Analysis, SweepResult
 from lca_sweep.search.reading import FEWEST, importances, read_rows
 from lca_sweep.search.space import Space, parse
 from lca_sweep.search.study import Row
 from lca_sweep.sweep import layout
 from lca_sweep.sweep.analyses import FILE, analysed
 from lca_sweep.sweep.errors import SweepError
-from lca_sweep.sweep.gather import histories
+from lca_sweep.sweep.gather import Source, gather, histories
 from lca_sweep.sweep.known import Known, filled, find
 from lca_sweep.sweep.reporting import storage_of
-from lca_sweep.sweep.storage import Storage
+from lca_sweep.sweep.stopping import INTERRUPT, TERMINATION, Reason
+from lca_sweep.sweep.storage import Storage, StorageError, storage_at
 
 pytestmark = pytest.mark.timeout(600)
+
+REACHED = Reason("sweep.target=0.1 reached by trial 0", 0, reached=True)
 
 WORDS = (
     "data=digits",
@@ -79,7 +95,7 @@ def rows_of(folder: Path) -> list[Row]:
 
 def storage(folder: Path) -> Storage:
     found = known(folder)
-    return storage_of(found.config, found.path, found.uid)
+    return storage_of(found.config, found.path, found.uid, found.study)
 
 
 def best(folder: Path) -> int:
@@ -210,6 +226,123 @@ def test_no_report_costs_no_sweep(copy: Path) -> None:
     assert parent(copy).status == "FINISHED" and len(children(copy)) == 7
 
 
+@pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning")
+@pytest.mark.parametrize(
+    ("mishap", "told"),
+    [
+        (lambda: {}["no such metric"], "KeyError: 'no such metric'"),
+        (lambda: os.kill(os.getpid(), signal.SIGTERM), "interrupted"),
+        (lambda: [os.kill(os.getpid(), signal.SIGINT) for _ in range(2)], "interrupted"),
+    ],
+)
+def test_what_goes_wrong_in_a_report_costs_no_sweep(
+    mishap: Callable[[], object],
+    told: str,
+    copy: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Neither a bug nor a signal: the sweep is over, in MLflow too, and says how to make a report."""
+
+    def broken(*parts: Any) -> Analysis:
+        mishap()
+        raise SweepError("trial 0: is the first of several")
+
+    monkeypatch.setattr("lca_sweep.sweep.reporting.analysed", broken)
+    assert main([*WORDS, "analysis=all"]) == 0
+    out = capsys.readouterr()
+    assert f"no report: {told}; to make it: python -m lca_sweep report told\n" in out.out and out.err == ""
+    assert out.out.count("is the first of several") <= 1, "nothing else is looked into"
+    assert parent(copy).status == "FINISHED"
+
+
+@pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning")
+@pytest.mark.parametrize(
+    ("reason", "written"), [(None, True), (REACHED, True), (TERMINATION, False), (INTERRUPT, False)]
+)
+def test_whoever_asks_for_an_end_does_not_wait_for_figures(
+    reason: Reason | None,
+    written: bool,
+    copy: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Asked while the last trial was trained, say."""
+    monkeypatch.setattr("lca_sweep.sweep.driver._Driver.work_left", lambda driver: bool(driver.stopping.ask(reason)))
+    monkeypatch.setattr("lca_sweep.sweep.reporting.write_report", lambda result, folder: folder / "report.html")
+    monkeypatch.setattr(
+        "lca_sweep.sweep.reporting.write_trial", lambda trial, data, folder: copy / "sweeps/told/trials"
+    )
+    assert main(list(WORDS)) == 0
+    assert ("no report: interrupted" in capsys.readouterr().out) is not written
+    assert parent(copy).status == "FINISHED"
+
+
+def test_two_reports_at_a_time(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are written one after the other."""
+    writing = threading.Lock()
+
+    def write(result: SweepResult, folder: Path) -> Path:
+        assert writing.acquire(blocking=False), "another one is being written"
+        (folder / "report.html").write_text(result.name)
+        time.sleep(0.2)
+        writing.release()
+        return folder / "report.html"
+
+    monkeypatch.setattr("lca_sweep.sweep.reporting.write_report", write)
+    monkeypatch.setattr("lca_sweep.sweep.reporting.write_trial", lambda trial, data, folder: folder)
+    shutil.rmtree(copy / "sweeps/told/report")
+    with ThreadPoolExecutor(3) as pool:
+        made = [pool.submit(main, ["report", "told"]) for _ in range(3)]
+        assert [one.result() for one in made] == [0, 0, 0]
+    assert contents(copy / "sweeps/told/report") == {"report.html": b"told"}
+
+
+def test_trials_put_in_by_hand(copy: Path) -> None:
+    """What this sweep cannot have spoils no report, whatever its state; what it can have is one of its trials."""
+    number = len(study(copy, "told"))
+    place = JournalStorage(JournalFileBackend(str(copy / "sweeps/told/study.journal")))
+    told, rate = optuna.load_study(study_name="told", storage=place), FloatDistribution(-9.0, 9.0)
+    for state in (TrialState.COMPLETE, TrialState.FAIL, TrialState.PRUNED):
+        for params in ({"trainer.lr": -1.0}, {"trainer.lr": 0.1, "trainer.nose": 3.0}, {"nose": 3.0}, {}):
+            value = 0.1 if state == TrialState.COMPLETE else None
+            ranges: dict[str, BaseDistribution] = dict.fromkeys(params, rate)
+            told.add_trial(create_trial(state=state, value=value, params=params, distributions=ranges))
+    told.add_trial(create_trial(value=0.2, params={"trainer.lr": 0.1}, distributions={"trainer.lr": rate}))
+    assert main(["report", "told", "analysis.subnetworks=5"]) == 0
+    found = known(copy)
+    space = parse(found.config.sweep.space, found.config)
+    data = load("digits")
+    source = Source("told", found.uid, found.path, found.config, space, rows_of(copy), storage(copy), data, {})
+    assert [trial.number for trial in gather(source, {}).trials] == [*range(number), number + 12]
+
+
+def test_importances_are_those_of_trials_that_belong_here(tmp_path: Path) -> None:
+    config = Config()
+    rows = [trial(n, 0.1 + n / 100, 1 + n % 3, [n / 10] * 4) for n in range(10)]
+    foreign = [trial(10, 7.0, 1, [0.9] * 4), replaced(trial(11, 0.1, 1, [0.1] * 4), params={"trainer.lr": 0.1})]
+    source = Source("s", "u", tmp_path, config, SPACE, rows, storage_at(str(tmp_path)), load("digits"), {})
+    alone = gather(source, {})
+    assert alone.importances and gather(replaced(source, rows=[*rows, *foreign]), {}).importances == alone.importances
+
+
+@pytest.mark.parametrize("study", ["s", "s-0123abcd", "s.1"])
+def test_a_storage_is_found_under_the_name_that_the_sweep_began_with(study: str, tmp_path: Path) -> None:
+    """Also when its folder has another since: put aside, or moved by hand."""
+    config = replace(Config(), {"sweep.storage": str(tmp_path)})
+    place = storage_of(config, tmp_path / "s.1", "0123abcd4567", study)
+    assert place == storage_at(str(tmp_path / f"{study.removesuffix('-0123abcd')}-0123abcd"))
+    own = replace(Config(), {"sweep.storage": None})
+    assert storage_of(own, tmp_path / "s.1", "0123abcd4567", study) == storage_at(str(tmp_path / "s.1"))
+
+
+def test_what_is_not_needed_is_not_loaded() -> None:
+    """By a sweep that starts: figures and importances cost seconds, and memory for as long as it runs."""
+    code = "import sys, lca_sweep.sweep.driver; print(*{'matplotlib', 'sklearn', 'optuna.importance'} & {*sys.modules})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert done.stdout == "\n"
+
+
 # --- analyses ------------------------------------------------------------------------------------------------------
 
 
@@ -222,6 +355,19 @@ def test_an_analysis_comes_back_from_json(made: Path) -> None:
     np.testing.assert_array_equal(back.perturbation.accuracy, found.perturbation.accuracy, strict=True)
     np.testing.assert_array_equal(back.kept.subnetworks, found.kept.subnetworks, strict=True)
     assert {name: field.dtype for name, field in back.fields.items()} == dict.fromkeys(("vip", "uip", "var"), float)
+
+
+def test_an_analysis_that_cannot_be_kept(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A full disk, or a storage that one may only read, costs the next one time, and this one nothing."""
+    expected = analysed(storage(copy), best(copy), load("digits"), Wanted(subnetworks=6))
+
+    def full(storage: Storage, name: str, content: bytes) -> None:
+        raise StorageError(name, "No space left on device")
+
+    monkeypatch.setattr("lca_sweep.sweep.storage.FolderStorage.write", full)
+    assert plain(analysed(storage(copy), best(copy), load("digits"), Wanted(subnetworks=6))) == plain(expected)
+    other = analysed(storage(copy), best(copy), load("digits"), Wanted(subnetworks=7))
+    assert len(other.ensemble.subnetworks) == 7
 
 
 def test_an_analysis_is_of_the_images_that_were_trained_on(copy: Path) -> None:

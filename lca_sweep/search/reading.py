@@ -8,7 +8,6 @@ from pathlib import Path
 
 import optuna
 from optuna.exceptions import StorageInternalError
-from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 from optuna.storages import BaseStorage, JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState, create_trial
@@ -65,6 +64,8 @@ def importances(rows: Sequence[Row], space: Space) -> tuple[int, dict[str, float
 
 
 def _ped_anova(rows: Sequence[Row], value: Callable[[int], float], space: Space) -> dict[str, float]:
+    from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances  # loads sklearn, in 2 s
+
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(direction="maximize")
     for row in rows:

@@ -191,12 +191,8 @@ class Study:
         return True
 
     def _misfit(self, number: int) -> str:
-        """A parameter of a row that others put in which this sweep cannot have; empty if there is none."""
         trial = self._trial(number)
-        for name, value in {**trial.system_attrs.get("fixed_params", {}), **trial.params}.items():
-            if name not in self._space or not _holds(self._space[name], value):
-                return f"{name}={' '.join(str(value).split())[:80]}"
-        return ""
+        return misfit({**trial.system_attrs.get("fixed_params", {}), **trial.params}, self._space)
 
     def _add(self, attrs: Mapping[str, Any]) -> int:
         """A new row, written whole or not at all; its number."""
@@ -256,6 +252,14 @@ def row_of(trial: FrozenTrial, space: Space) -> Row:
         origins=tuple(attrs.get("origins", ())),
         until=attrs.get("until"),
     )
+
+
+def misfit(params: Mapping[str, Any], space: Space) -> str:
+    """A parameter of a row that others put in which a sweep of this space cannot have; empty if there is none."""
+    for name, value in params.items():
+        if name not in space or not _holds(space[name], value):
+            return f"{name}={' '.join(str(value).split())[:80]}"
+    return ""
 
 
 def _holds(distribution: BaseDistribution, value: Any) -> bool:

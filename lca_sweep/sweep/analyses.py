@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from lca_sweep.config import Analysis as Wanted
@@ -17,7 +18,7 @@ from lca_sweep.report.codec import analysis_from, plain
 from lca_sweep.report.results import Analysis
 from lca_sweep.sweep import layout
 from lca_sweep.sweep.errors import SweepError
-from lca_sweep.sweep.storage import Storage
+from lca_sweep.sweep.storage import Storage, StorageError
 
 FORMAT = 1
 FILE = "analysis.json"
@@ -26,8 +27,7 @@ FILE = "analysis.json"
 def analysed(storage: Storage, number: int, data: Splits, wanted: Wanted) -> Analysis:
     """The analysis of a complete trial: the one that is kept, if it has all that is wanted, or a new one.
 
-    Raises SweepError if its weights cannot be read, or were trained on other images; StorageError if nothing can be
-    kept there.
+    Raises SweepError if its weights cannot be read, or were trained on other images.
     """
     folder = layout.trial(number)
     files = {name: storage.read(f"{folder}/{name}") for name in (WEIGHTS, ABOUT)}
@@ -46,7 +46,8 @@ def analysed(storage: Storage, number: int, data: Splits, wanted: Wanted) -> Ana
         raise SweepError(f"trial {number}: was trained on other images than {data.name} has now")
     found = plain(analyse(network, data, {"trainer.algorithm": "gbp", **knobs}, wanted))
     record = {"format": FORMAT, "weights": key, "wanted": dataclasses.asdict(wanted), "analysis": found}
-    storage.write(f"{folder}/{FILE}", json.dumps(record).encode())
+    with suppress(StorageError):  # a full disk, or one that we may only read: then it is made again the next time
+        storage.write(f"{folder}/{FILE}", json.dumps(record).encode())
     return analysis_from(found)  # what a later report will have, to the bit
 
 

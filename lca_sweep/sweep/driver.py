@@ -30,7 +30,7 @@ from lca_sweep.sweep.reporting import Report, data_of, data_tags, make_report, s
 from lca_sweep.sweep.stopping import INTERRUPT, STUCK, Reason, Stopping
 from lca_sweep.sweep.storage import Storage, StorageError, storage_at
 from lca_sweep.sweep.tuning import tune_packs
-from lca_sweep.sweep.view import View, duration, plural, wide_console
+from lca_sweep.sweep.view import View, command, duration, plural, wide_console
 from lca_sweep.tracking import PATIENCE, SweepEnd, SweepRecord, Tracker, TrackingError, open_tracker
 
 DONE, NONE_COMPLETE = 0, 1
@@ -61,7 +61,7 @@ def run(config: Config, space: Space) -> int:
         folder.lock.on_stop(partial(_asked_to_stop, stopping, tracker))
         study = Study.open(config, folder.study, space, books or journal(folder.path), view.say)
         study.claim(folder.uid)
-        storage = storage_of(config, folder.path, folder.uid)
+        storage = storage_of(config, folder.path, folder.uid, folder.study)
         driver = _Driver(config, space, data, name, folder, storage, study, tracker, view, stopping)
         if resources is None and driver.work_left():
             resources = _start_ray(config, stack)
@@ -164,7 +164,7 @@ class _Driver:
         headline = reason.text if reason else "done"
         trouble: TrackingError | None = None
         try:
-            report = None if goes_on else self._report()
+            report = self._report() if self.config.analysis.report and not goes_on else None
             self._close("interrupted" if goes_on else "finished", headline if reason else "", report)
         except TrackingError as error:
             error.status, trouble = STUCK.status, error  # told after the results, which are safe
@@ -193,28 +193,34 @@ class _Driver:
 
     def _report(self) -> Report | None:
         """Figures and the page; a sweep that has none, for whatever reason, is complete all the same."""
-        if not self.config.analysis.report:
-            return None
-        folder, rows = self.folder, self.study.rows()
-        source = Source(
-            self.name,
-            folder.uid,
-            folder.path,
-            self.config,
-            self.space,
-            rows,
-            self.storage,
-            self.data,
-            self.tags,
-            self.tracker.page,
-        )
-        before = self.stopping.reason
+        before, why = self.stopping.reason, "interrupted"
+
+        def enough() -> bool:
+            return self.stopping.error is not None or self.stopping.reason is not before
+
         try:
-            return make_report(source, self.view.say, lambda: self.stopping.reason is not before)
-        except (UserError, KeyboardInterrupt) as error:
-            why = "interrupted" if isinstance(error, KeyboardInterrupt) else first_line(error)
-            self.view.say(f"no report: {why}; to make it: python -m lca_sweep report {self.name}")
-            return None
+            if not before or not before.status:  # whoever has asked for an end does not wait for figures
+                return make_report(self._source(), self.view.say, enough)
+        except KeyboardInterrupt:
+            self.patience = AT_ONCE
+        except Exception as error:  # also a bug in a figure, which `report` shows in full
+            why = first_line(error) if isinstance(error, UserError) else f"{type(error).__name__}: {first_line(error)}"
+        self.view.say(f"no report: {why}; to make it: {command('report', self.folder.path)}")
+        return None
+
+    def _source(self) -> Source:
+        return Source(
+            name=self.name,
+            uid=self.folder.uid,
+            path=self.folder.path,
+            config=self.config,
+            space=self.space,
+            rows=self.study.rows(),
+            storage=self.storage,
+            data=self.data,
+            tags=self.tags,
+            page=self.tracker.page,
+        )
 
     def _close(self, status: str, message: str = "", report: Report | None = None) -> None:
         self.folder.lock.check()  # else these books are somebody else's now

@@ -19,7 +19,7 @@ from lca_sweep.core.train import OBJECTIVE
 from lca_sweep.report.results import Analysis, DataInfo, Series, SweepResult, TrialResult
 from lca_sweep.search.reading import importances
 from lca_sweep.search.space import Space, knobs
-from lca_sweep.search.study import Row
+from lca_sweep.search.study import Row, misfit
 from lca_sweep.sweep import checkpoint, layout
 from lca_sweep.sweep.folder import plain_config
 from lca_sweep.sweep.storage import Storage, StorageError
@@ -45,8 +45,11 @@ class Source:
 
 def gather(source: Source, analyses: Mapping[int, Analysis]) -> SweepResult:
     """The sweep as a report has it. Raises StorageError if the checkpoints cannot be listed."""
-    history = histories(source.storage, source.rows, source.uid)
-    epoch, shares = importances(source.rows, source.space)
+    space = source.space
+    # others were put in by hand, with what this sweep cannot have
+    rows = [row for row in source.rows if row.params.keys() == space.keys() and not misfit(row.params, space)]
+    history = histories(source.storage, rows, source.uid)
+    epoch, shares = importances(rows, space)
 
     def one(row: Row) -> TrialResult:
         whole = flat(knobs(source.config, row.params))
@@ -62,8 +65,7 @@ def gather(source: Source, analyses: Mapping[int, Analysis]) -> SweepResult:
         objective=OBJECTIVE,
         folder=str(source.path),
         data=_data_info(source.data),
-        # a trial put in by hand that does not belong here has failed, and has no knobs of ours
-        trials=tuple(one(row) for row in source.rows if source.space.keys() <= row.params.keys()),
+        trials=tuple(one(row) for row in rows),
         importances=shares,
         importances_at=epoch,
         config=plain_config(source.config),

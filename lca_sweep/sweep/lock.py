@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from lca_sweep.sweep.errors import SweepError
+from lca_sweep.sweep.view import command
 from lca_sweep.tracking.records import user
 
 LOCK, STOP = "lock", "stop"
@@ -174,8 +175,7 @@ def _beats(file: int, found: Owner) -> bool:
 
 def _refusal(folder: Path, found: Owner | None) -> str:
     whom = found or "another process"
-    place = "" if folder.parent == Path("sweeps").absolute() else f" sweep.dir={folder.parent}"
-    return f"{folder}: this sweep is being run by {whom}; to end that: python -m lca_sweep stop {folder.name}{place}"
+    return f"{folder}: this sweep is being run by {whom}; to end that: {command('stop', folder)}"
 
 
 def _is_remote(owner: Owner | None) -> bool:

@@ -36,7 +36,7 @@ class Outcome:
             metrics = self._metrics(row)
             try:
                 artifacts = fetched(self.storage, layout.trial(row.number), scratch) if metrics else None
-            except StorageError as error:
+            except (StorageError, OSError) as error:  # the latter where copies cannot be put
                 self.view.say(str(error))
                 artifacts = None
             return BestTrial(row.number, row.value or 0.0, metrics, row.params, artifacts)

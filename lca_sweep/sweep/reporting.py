@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from lca_sweep.config import Config, validate
 from lca_sweep.core.data import Splits, load
 from lca_sweep.core.errors import UserError, first_line
+from lca_sweep.core.files import make_folder
 from lca_sweep.report.page import write_report, write_trial
 from lca_sweep.report.results import Analysis
 from lca_sweep.search.reading import read_rows
@@ -49,15 +52,29 @@ def make_report(source: Source, say: Callable[[str], None], enough: Callable[[],
     result = gather(source, analyses)
     folder = source.path / FOLDER
     try:
-        page = write_report(result, folder)
-        trials = {
-            trial.number: write_trial(trial, result.data, folder / "trials" / f"{trial.number:04d}")
-            for trial in result.trials
-            if trial.analysis
-        }
+        with _alone(folder):
+            page = write_report(result, folder)
+            trials = {
+                trial.number: write_trial(trial, result.data, folder / "trials" / f"{trial.number:04d}")
+                for trial in result.trials
+                if trial.analysis
+            }
     except OSError as error:
         raise SweepError(f"{error.filename or folder}: {error.strerror or first_line(error)}") from error
     return Report(page, trials)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Of several who write a report into `folder`, made if need be, at the same time, one after the other."""
+    make_folder(folder)
+    file = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # some network file systems cannot lock a folder
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(file)
 
 
 def report(known: Known) -> int:
@@ -72,10 +89,13 @@ def report(known: Known) -> int:
     return 0
 
 
-def storage_of(config: Config, path: Path, uid: str) -> Storage:
-    """Where checkpoints and weights go; a storage that many share may hold another sweep of the same name."""
-    place = config.sweep.storage
-    return storage_at(str(path)) if place is None else storage_at(place, f"{path.name}-{uid[:8]}")
+def storage_of(config: Config, path: Path, uid: str, study: str) -> Storage:
+    """Where checkpoints and weights go; a storage that many share may hold another sweep of the same name.
+
+    That name is the one which the sweep was begun with, and which its study has: the folder's may be another since.
+    """
+    place, mark = config.sweep.storage, f"-{uid[:8]}"
+    return storage_at(str(path)) if place is None else storage_at(place, study.removesuffix(mark) + mark)
 
 
 def data_of(config: Config) -> Splits:
@@ -97,7 +117,7 @@ def _read(known: Known) -> Source:
     space = parse(config.sweep.space, config)
     rows = read_rows(known.path, config.search.storage, known.study, space)
     data = data_of(config)
-    storage = storage_of(config, known.path, known.uid)
+    storage = storage_of(config, known.path, known.uid, known.study)
     return Source(known.name, known.uid, known.path, config, space, rows, storage, data, data_tags(data))
 
 

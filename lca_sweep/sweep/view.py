@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -16,7 +18,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from lca_sweep.config import Config
+from lca_sweep.config import Config, Sweep
 from lca_sweep.core.train import OBJECTIVE
 from lca_sweep.search.study import Row
 from lca_sweep.sweep.cost import pack_cost
@@ -220,6 +222,12 @@ def wide_console() -> Console:
     """Standard output; lines that go to a file or a pipe are not folded."""
     console = PatientConsole(highlight=False)
     return console if console.is_terminal else PatientConsole(highlight=False, width=1000)
+
+
+def command(word: str, folder: Path) -> str:
+    """How to give this command to the sweep in `folder`, from the present working folder."""
+    place = "" if folder.parent == Path(Sweep().dir).absolute() else f" sweep.dir={shlex.quote(str(folder.parent))}"
+    return f"python -m lca_sweep {word} {folder.name}{place}"
 
 
 def clock(seconds: float) -> str:

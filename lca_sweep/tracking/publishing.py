@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from lca_sweep.core.errors import UserError
+from lca_sweep.core.errors import first_line
 from lca_sweep.tracking.note import describe_model, describe_version, text
 from lca_sweep.tracking.records import BestTrial, SweepRecord
 from lca_sweep.tracking.registry import model_name
@@ -45,8 +45,8 @@ def _upload(store: Store, artifacts: Path, run: str, path: str) -> None:
         folder = Path(scratch) / "model"
         try:
             pack_model(artifacts, folder, run, path)
-        except UserError as error:
-            raise Refused(str(error)) from error
+        except Exception as error:  # no network, a full disk, a package that is missing: no matter of the store's
+            raise Refused(first_line(error)) from error
         store.folder(run, folder, path)
 
 
