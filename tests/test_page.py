@@ -207,7 +207,7 @@ def test_a_thousand_trials(tmp_path: Path) -> None:
 
 
 def test_one_trials_figures(tmp_path: Path) -> None:
-    trial = made.trial(7, 0.95, {}, analysis=made.analysis(7))
+    trial = made.trial(7, 0.95, {}, analysis=made.analysis(7, layers=1))
     for _ in range(2):
         assert write_trial(trial, made.MNIST, tmp_path / "trials/0007") == tmp_path / "trials/0007"
     assert {path.name for path in (tmp_path / "trials/0007").iterdir()} == {

@@ -127,8 +127,10 @@ def kept(result: SweepResult) -> Plot | None:
     _percent_ticks(axes, [share for share in table["kept"] if share > 0])
     legend(figure, axes, 2)
     caption = (
-        "The most certain weights (largest 1 - spike mass; among equals the largest mean) are kept, the others set to "
-        "0: mean over seeds; band: smallest to largest. Star: without the unimportant weights alone."
+        "The most certain weights of the whole network (smallest spike mass; among equals, as are all of BP, the mean "
+        "farthest from 0) are kept, the others set to 0: mean over seeds; band: smallest to largest. Star: without the "
+        "unimportant weights alone. Weights of inputs that are 0 in every training image are never trained: at an "
+        "initial spike mass of 0 they count among the most certain."
     )
     return Plot("kept", "Accuracy of what is left", caption, figure, table)
 
