@@ -99,6 +99,12 @@ def test_categories() -> None:
         assert sum(row["mean"] for row in rows(plot, layer=2, epoch=epoch)) == pytest.approx(1, abs=0.01)
 
 
+def test_categories_that_are_not_exact_are_told() -> None:
+    slack = [dataclasses.replace(t, knobs={**t.knobs, "trainer.category_tolerance": 0.02}) for t in gbp(PAPER)]
+    exact, about = figures.categories(PAPER), figures.categories(made.sweep(slack))
+    assert exact and about and "within" not in exact.caption and ", to within 0.02:" in about.caption
+
+
 def test_entropy_and_sparsity_by_layer() -> None:
     result = made.sizes()
     plot = figures.by_layer(result)

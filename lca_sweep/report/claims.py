@@ -27,7 +27,7 @@ from lca_sweep.report import reference
 from lca_sweep.report.intervals import Sample, difference, pooled_error, sample
 from lca_sweep.report.reference import paper_trials
 from lca_sweep.report.results import SweepResult, TrialResult
-from lca_sweep.report.seeds import ALGORITHM, Setting, best_with, layers, settings
+from lca_sweep.report.seeds import ALGORITHM, NAMES, Setting, best_with, layers, settings
 
 REPRODUCED, NOT_REPRODUCED, SEEN, NOT_SEEN = "reproduced", "not reproduced", "seen", "not seen"
 UNTOLD = "cannot be told: "
@@ -64,7 +64,7 @@ def claims(result: SweepResult) -> list[Claim]:
     paper, found = paper_trials(result), settings(result)
     if paper:
         return [*_paper(paper), *_against_bp(found)]
-    best = best_with([setting for setting in found if not setting.bp], lambda trial: trial.value is not None)
+    best = _best(found)
     return [*(_elsewhere(best) if best else ()), *_against_bp(found)]
 
 
@@ -72,11 +72,16 @@ def which(result: SweepResult) -> str:
     """Which trials the claims are about, in a sentence."""
     paper = paper_trials(result)
     if not paper:
-        return (
-            f"No trial ran the paper's setting; the statements are about the best setting, and there is {NO_REFERENCE}."
-        )
+        best = _best(settings(result))
+        name = f" ({best.label})" if best and best.label not in NAMES.values() else ""
+        return f"No trial ran the paper's setting; statements are about the best one{name}. There is {NO_REFERENCE}."
     numbers = ", ".join(str(trial.number) for trial in paper)
     return f"Trials of the paper's setting (gBP, one for each pair of seeds): {numbers}."
+
+
+def _best(found: Sequence[Setting]) -> Setting | None:
+    """The best setting of gBP with complete trials."""
+    return best_with([setting for setting in found if not setting.bp], lambda trial: trial.value is not None)
 
 
 def judge(measured: Sample, against: Sample, slack: float = 0.0) -> str:

@@ -97,7 +97,8 @@ def _caption(found: Sequence[Setting]) -> str:
     return (
         "Test error of sub-networks in one layer of which VIP weights are set to 0, UIP weights are replaced by "
         "standard normal draws, or as many VAR weights, or any weights, as VIP weights are set to 0: mean over repeats "
-        f"and seeds ({count}); band: one standard deviation."
+        f"and seeds ({count}); band: one standard deviation. VAR and random weights may be those of inputs that are "
+        "0 in every training image, which matter little."
     )
 
 
