@@ -202,10 +202,13 @@ def test_entropy_must_be_highest_inside() -> None:
 
 
 def test_entropy_may_be_highest_in_any_layer_inside() -> None:
-    deep = made.sizes()
-    for layer, verdict in ((2, "seen"), (3, "seen"), (1, "not seen"), (4, "not seen")):
-        trials = tuple(with_last(trial, f"layer{layer}/entropy", 0.9) for trial in deep.trials)
-        assert found(dataclasses.replace(deep, trials=trials), "highest in a layer between").verdict == verdict
+    for highest, verdict in ((1, "not seen"), (2, "seen"), (3, "seen"), (4, "not seen")):
+        result = made.sizes()
+        for layer in range(1, 5):
+            value = float(layer == highest)
+            trials = tuple(with_last(trial, f"layer{layer}/entropy", value) for trial in result.trials)
+            result = dataclasses.replace(result, trials=trials)
+        assert found(result, "highest in a layer between").verdict == verdict
 
 
 def test_without_analysis_or_history() -> None:
