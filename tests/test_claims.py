@@ -18,6 +18,7 @@ from lca_sweep.report.claims import ACCURACY, AGAINST, NO_REFERENCE, UNTOLD, Cla
 from lca_sweep.report.intervals import Sample, sample
 from lca_sweep.report.reference import is_paper, paper_trials
 from lca_sweep.report.results import SweepResult, TrialResult
+from lca_sweep.report.seeds import settings
 
 
 def found(result: SweepResult, text: str) -> Claim:
@@ -101,6 +102,45 @@ def test_one_seed() -> None:
 def test_rounding_of_the_reference_is_allowed_for() -> None:
     same, one = Sample(5.12, 0.0, 5), Sample(5.1, float("nan"), 1)
     assert (judge(same, one, 0.05), judge(same, one, 0.005)) == ("reproduced", "not reproduced")
+    five = iter([12.34] * 5 + [12.36] * 5 + [0.394] * 5 + [0.396] * 5)
+    for text, expected in (("layer 1, all VIP", "reproduced"), ("layer 1, all VIP", "not reproduced")):
+        study = [(next(five), *made.DAMAGE[0][1:]) for _ in range(5)]
+        assert found(perturbed(made.paper(bp=False), *study), text).verdict == expected
+    for expected in ("reproduced", "not reproduced"):
+        result = changed(made.paper(bp=False), lambda trial: with_last(trial, "layer2/entropy", next(five)))
+        assert [claim.verdict for claim in claims(result) if claim.text == "layer 2"] == [expected]
+
+
+def mean_networks(result: SweepResult, *errors: float) -> SweepResult:
+    """Trials one by one with these test errors, in percent, of the mean network."""
+    each = iter(errors)
+
+    def change(trial: TrialResult) -> TrialResult:
+        assert trial.analysis
+        score = dataclasses.replace(trial.analysis.ensemble, mean_network=1 - next(each) / 100)
+        return dataclasses.replace(trial, analysis=dataclasses.replace(trial.analysis, ensemble=score))
+
+    return changed(result, change)
+
+
+def test_the_spread_that_an_ensemble_number_borrows_is_weighed_by_its_seeds() -> None:
+    """Written out: the variance of five stochastic passes has four degrees of freedom, that of two networks one."""
+    for shift in np.linspace(0, 3, 31):
+        error = reference.MEAN_NETWORK + shift
+        result = mean_networks(made.paper(seeds=2, bp=False), error - 0.1, error + 0.1)
+        variance = (4 * 1e4 * np.var(reference.ACCURACY, ddof=1) + 1 * 0.02) / 5
+        expected = shift <= 3 * np.sqrt(variance * (1 / 2 + 1)) + 0.005
+        assert found(result, "mean network").verdict == ("reproduced" if expected else "not reproduced"), shift
+
+
+def test_seeds_that_were_not_looked_into_are_told() -> None:
+    result = made.paper(bp=False)
+    bare = tuple(dataclasses.replace(t, analysis=None) if t.number > 2 else t for t in result.trials)
+    rows = claims(dataclasses.replace(result, trials=bare))
+    notes = {claim.text: (claim.note, claim.measured.count) for claim in rows if claim.measured}
+    assert notes["test error, layer 3, all VIP deleted"] == ("3 of 5 seeds", 3)
+    assert notes["test error of the mean network"][0].startswith("3 of 5 seeds; the reference is one network")
+    assert notes["stochastic pass, test"] == ("", 5)
 
 
 @given(st.lists(st.booleans(), min_size=1))
@@ -130,7 +170,8 @@ def test_vip_weights_must_do_twice_the_harm_of_every_control() -> None:
     assert found(perturbed(result, good, bad), text).verdict == "reproduced", "on average: 12 and 6"
     mixed = found(perturbed(result, better, bad), text)
     assert mixed.verdict == "reproduced" and "for 1 of 2 seeds" in mixed.note
-    assert mixed.measured and mixed.measured.mean == pytest.approx((13 / 5.9 + 12 / 6.1) / 2)
+    assert mixed.measured and mixed.measured.mean == pytest.approx(25 / 12), "what is judged is what is shown"
+    assert mixed.measured.sd == pytest.approx(np.std([13 / 5.9, 12 / 6.1], ddof=1))
     assert mixed.reference and mixed.reference.mean == pytest.approx(12.3 / 5.4)
 
 
@@ -141,21 +182,33 @@ def test_perturbation_that_tells_nothing() -> None:
     assert damage(study, 7) is None and damage(half, 1) is None
     assert damage(study, 1) == pytest.approx(dict(zip(ARMS, made.DAMAGE[0], strict=True)))
 
-    def one(study: Any) -> str:
+    def one(*studies: Any) -> str:
+        each = iter(studies)
+
         def change(trial: TrialResult) -> TrialResult:
             assert trial.analysis
-            return dataclasses.replace(trial, analysis=dataclasses.replace(trial.analysis, perturbation=study))
+            return dataclasses.replace(trial, analysis=dataclasses.replace(trial.analysis, perturbation=next(each)))
 
-        return found(changed(made.paper(seeds=1, bp=False), change), "at least doubles").verdict
+        return found(changed(made.paper(seeds=len(studies), bp=False), change), "at least doubles").verdict
 
     assert one(half) == UNTOLD + "not all of layer 1 was tried"
-    assert one(none) == UNTOLD + "layer 1 has no VIP weights"
+    assert one(none) == one(study, none) == UNTOLD + "layer 1 has no VIP weights"
     assert one(None) == UNTOLD + "no weights were perturbed"
 
 
 def test_entropy_must_be_highest_inside() -> None:
     result = changed(made.paper(bp=False), lambda trial: with_last(trial, "layer3/entropy", 0.5))
     assert found(result, "highest in a layer between").verdict == "not reproduced"
+
+
+def test_entropy_may_be_highest_in_any_layer_inside() -> None:
+    for highest, verdict in ((1, "not seen"), (2, "seen"), (3, "seen"), (4, "not seen")):
+        result = made.sizes()
+        for layer in range(1, 5):
+            value = float(layer == highest)
+            trials = tuple(with_last(trial, f"layer{layer}/entropy", value) for trial in result.trials)
+            result = dataclasses.replace(result, trials=trials)
+        assert found(result, "highest in a layer between").verdict == verdict
 
 
 def test_without_analysis_or_history() -> None:
@@ -180,22 +233,29 @@ def test_without_analysis_or_history() -> None:
         ({"model.depth": 3}, False),
         ({"model.widths": [100]}, False),
         ({"trainer.batch_size": 200}, False),
+        ({"trainer.algorithm": "bp"}, False),
+        ({"trainer.category_tolerance": 0.01}, False),  # other categories
     ],
 )
 def test_which_trials_ran_the_papers_setting(params: dict[str, Any], counts: bool) -> None:
     trial = made.trial(0, 0.95, params)
     result = made.sweep([trial])
     assert is_paper(result, trial) is counts
-    assert bool(paper_trials(result).gbp) is counts
+    assert bool(paper_trials(result)) is counts
     other = dataclasses.replace(made.MNIST, name="fashion_mnist")
     assert not is_paper(dataclasses.replace(result, data=other), trial)
+    full = dataclasses.replace(made.MNIST, name="mnist_full", images=(55_000, 5_000, 10_000))
+    first = params.get("trainer.train_size") == 10_000  # the same images
+    assert is_paper(dataclasses.replace(result, data=full), trial) is first
 
 
 def test_same_seeds_count_once_and_only_complete_trials_count() -> None:
     twice = [made.trial(number, 0.95, {"init.seed": 1}) for number in range(2)]
     other = made.trial(2, 0.95, {"init.seed": 2}, state="failed", value=None)
     result = made.sweep([*twice, other])
-    assert [trial.number for trial in paper_trials(result).gbp] == [0]
+    assert [trial.number for trial in paper_trials(result)] == [0]
+    [setting] = settings(result)
+    assert [trial.number for trial in setting.trials] == [0], "the same number twice is no spread"
     assert which(result).endswith("seeds): 0.")
 
 
@@ -203,7 +263,7 @@ def test_other_settings_have_no_reference() -> None:
     rows = claims(made.sizes())
     ours = [claim for claim in rows if claim.about == "entropy"]
     assert [(claim.verdict, claim.note) for claim in ours] == [("seen", NO_REFERENCE)]
-    assert NO_REFERENCE in which(made.sizes())
+    assert which(made.sizes()).endswith(f"the best one (train_size 10000). There is {NO_REFERENCE}.")
 
 
 def test_nothing_to_claim() -> None:
@@ -225,8 +285,34 @@ def test_gbp_against_bp() -> None:
     assert verdict([0.95, 0.951], [0.90, 0.901])[0].startswith("gBP is better: +5.00 ±")
     assert verdict([0.90, 0.901], [0.95, 0.951])[0].startswith("gBP is worse: -5.00 ±")
     assert verdict([0.95, 0.96], [0.95, 0.961])[0].startswith("no difference is seen")
+    assert verdict([0.95, 0.96, 0.97], [0.932, 0.942, 0.952])[0] == "no difference is seen: +1.80 ± 2.27 points"
     assert verdict([0.95], [0.90, 0.901])[0].startswith(UNTOLD)
+    assert verdict([0.95, 0.95], [0.96, 0.96])[0] == UNTOLD + "-1.00 points, no spread is known"
     assert verdict([0.95], []) == []
+
+
+def test_only_complete_trials_are_compared() -> None:
+    running = [
+        dataclasses.replace(trial, state="running", value=None) if trial.params["trainer.algorithm"] == "bp" else trial
+        for trial in made.paper().trials
+    ]
+    result = dataclasses.replace(made.paper(), trials=tuple(running))
+    assert [setting.label for setting in settings(result)] == ["gBP", "BP"]
+    assert [claim for claim in claims(result) if claim.about == AGAINST] == []
+
+
+def test_statements_without_a_reference_are_about_the_best_setting_of_gbp() -> None:
+    trials = [
+        made.trial(0, 0.95, {"trainer.algorithm": "bp", "trainer.lr": 0.05}, history=made.history(0.95, 0, bp=True)),
+        made.trial(1, 0.90, {"trainer.algorithm": "gbp", "trainer.lr": 0.05}, analysis=made.analysis(0)),
+        made.trial(2, 0.93, {"trainer.algorithm": "gbp", "trainer.lr": 0.06}, analysis=made.analysis(0)),
+    ]
+    weak = dataclasses.replace(trials[1].analysis, perturbation=made.perturbed(0, damage=[(5, 5, 5, 5)] * 3))  # type: ignore[type-var]
+    trials[1] = dataclasses.replace(trials[1], analysis=weak)
+    assert [(claim.about, claim.verdict) for claim in claims(made.sweep(trials)) if claim.about != AGAINST] == [
+        ("perturbation", "seen"),
+        ("entropy", "seen"),
+    ]
 
 
 def test_only_settings_that_differ_in_nothing_else_are_compared() -> None:

@@ -22,7 +22,7 @@ from lca_sweep.report import figures
 from lca_sweep.report.portraits import image
 from lca_sweep.report.results import SweepResult, TrialResult
 from lca_sweep.report.searching import is_log, searched
-from lca_sweep.report.seeds import FEW, curves, floor_of, settings, short_names
+from lca_sweep.report.seeds import FEW, best_with, curves, floor_of, settings, short_names
 from lca_sweep.report.style import STYLE, Plot, inline, plain, png, svg, table_csv
 
 PAPER, SEARCH = made.paper(), made.search(40, epochs=8)
@@ -97,6 +97,12 @@ def test_categories() -> None:
     assert {"layer 1", "layer 2", "layer 3", "VIP", "UIP", "VAR"} <= texts(plot)
     for epoch in (1, 50, 100):
         assert sum(row["mean"] for row in rows(plot, layer=2, epoch=epoch)) == pytest.approx(1, abs=0.01)
+
+
+def test_categories_that_are_not_exact_are_told() -> None:
+    slack = [dataclasses.replace(t, knobs={**t.knobs, "trainer.category_tolerance": 0.02}) for t in gbp(PAPER)]
+    exact, about = figures.categories(PAPER), figures.categories(made.sweep(slack))
+    assert exact and about and "within" not in exact.caption and ", to within 0.02:" in about.caption
 
 
 def test_entropy_and_sparsity_by_layer() -> None:
@@ -270,6 +276,28 @@ def test_a_sweep_that_runs_is_shown() -> None:
     assert names(dataclasses.replace(PAPER, trials=tuple(running))) == {"accuracy", "categories", "layers"}
 
 
+def test_a_setting_is_its_complete_trials_or_else_those_that_may_become_so() -> None:
+    setting: dict[str, Any] = {"trainer.lr": 0.1}
+    states = ("complete", "running", "pruned", "failed")
+    trials = [
+        made.trial(n, 0.9, {**setting, "init.seed": n}, state=state, **({} if n == 0 else {"value": None}))
+        for n, state in enumerate(states)
+    ]
+    found = [settings(made.sweep(some)) for some in (trials, trials[1:], trials[3:])]
+    assert [[t.number for one in each for t in one.trials] for each in found] == [[0], [1, 2], []]
+
+
+def test_the_setting_that_is_best_on_average_is_best() -> None:
+    """Not the one with the best trial."""
+    values = [(0.1, 0.90), (0.1, 0.98), (0.2, 0.95), (0.2, 0.96)]
+    trials = [made.trial(n, v, {"trainer.lr": lr, "init.seed": n}) for n, (lr, v) in enumerate(values)]
+    found = best_with(settings(made.sweep(trials)), lambda trial: True)
+    assert found and found.knobs == {"trainer.lr": 0.2}
+    assert found.value == pytest.approx(0.955 + 0.004)
+    other = best_with(settings(made.sweep(trials)), lambda trial: trial.number == 1)
+    assert other and (other.knobs, [t.number for t in other.trials]) == ({"trainer.lr": 0.1}, [1])
+
+
 def test_seeds_of_unlike_length_meet_where_all_are_known() -> None:
     long, short, stub = (made.series(np.arange(1.0, n + 1)) for n in (10, 8, 1))
     trials = [made.trial(n, 0.9, {}, history={"m": series}) for n, series in enumerate((long, short, stub))]
@@ -299,6 +327,11 @@ def test_plain_text_fits_and_any_font_has_it(text: str, longest: int) -> None:
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=30))
 def test_floor_leaves_most_values_above(values: list[float]) -> None:
     assert min(values) <= floor_of(values) <= np.quantile(values, 0.25)
+
+
+def test_floor_leaves_out_what_is_far_below() -> None:
+    """Quartiles 0 and 2: three times 2 below 0."""
+    assert [floor_of([low, 0, 1, 2, 3]) for low in (-100, -7, -5, math.nan)] == [-6, -6, -5, 0]
 
 
 def test_searched_and_logarithmic() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import shutil
@@ -436,6 +437,26 @@ def test_importance_is_told_at_an_epoch_that_half_of_the_trials_reach() -> None:
     assert importances(rows[: FEWEST - 1], SPACE) == (0, {})
     assert importances([], SPACE) == (0, {})
     assert importances([trial(n, 0.5, 1, [0.3]) for n in range(10)], SPACE) == (1, {})
+
+
+def test_importance_is_for_being_among_the_best() -> None:
+    """Here lr alone decides which are the best third, and depth alone which are the worst."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for number in range(90):
+        lr, depth = float(rng.uniform()), int(rng.integers(1, 4))
+        rows.append(trial(number, lr, depth, [1 + lr if lr > 2 / 3 else -depth - lr / 100] * 4))
+    assert importances(rows, SPACE)[1]["trainer.lr"] > 0.9
+
+
+def test_importance_of_one_knob_or_of_seeds_is_not_told() -> None:
+    rng = np.random.default_rng(0)
+    rows = [trial(n, float(rng.uniform()), 1 + n % 3, [float(rng.uniform())]) for n in range(FEWEST)]
+    rows = [dataclasses.replace(row, params={**row.params, "init.seed": row.number % 2}) for row in rows]
+    seed: Space = {"init.seed": CategoricalDistribution([0, 1])}
+    assert importances(rows, {"trainer.lr": SPACE["trainer.lr"], **seed}) == (0, {})
+    epoch, shares = importances(rows, SPACE | seed)
+    assert epoch == 1 and shares.keys() == SPACE.keys()
 
 
 # --- what is known of a sweep --------------------------------------------------------------------------------------

@@ -97,7 +97,8 @@ def _caption(found: Sequence[Setting]) -> str:
     return (
         "Test error of sub-networks in one layer of which VIP weights are set to 0, UIP weights are replaced by "
         "standard normal draws, or as many VAR weights, or any weights, as VIP weights are set to 0: mean over repeats "
-        f"and seeds ({count}); band: one standard deviation."
+        f"and seeds ({count}); band: one standard deviation. VAR and random weights may be those of inputs that are "
+        "0 in every training image, which matter little."
     )
 
 
@@ -127,8 +128,10 @@ def kept(result: SweepResult) -> Plot | None:
     _percent_ticks(axes, [share for share in table["kept"] if share > 0])
     legend(figure, axes, 2)
     caption = (
-        "The most certain weights (largest 1 - spike mass; among equals the largest mean) are kept, the others set to "
-        "0: mean over seeds; band: smallest to largest. Star: without the unimportant weights alone."
+        "The most certain weights of the whole network (smallest spike mass; among equals, as are all of BP, the mean "
+        "farthest from 0) are kept, the others set to 0: mean over seeds; band: smallest to largest. Star: without the "
+        "unimportant weights alone. Weights of inputs that are 0 in every training image are never trained: at an "
+        "initial spike mass of 0 they count among the most certain."
     )
     return Plot("kept", "Accuracy of what is left", caption, figure, table)
 

@@ -53,11 +53,11 @@ def sample(values: Sequence[float]) -> Sample:
 
 
 def difference(a: Sample, b: Sample) -> tuple[float, float]:
-    """a's mean less b's, and half its 95 % interval (Welch 1947); nan where either is a single value."""
+    """a's mean less b's, and half its 95 % interval (Welch 1947), nan for a single value or where neither spreads."""
     parts = [(s.sd**2 / s.count, s.count - 1) for s in (a, b)]
     variance = sum(part for part, _ in parts)
     if min(a.count, b.count) < 2 or variance == 0:
-        return a.mean - b.mean, 0.0 if variance == 0 else math.nan
+        return a.mean - b.mean, math.nan
     freedom = variance**2 / sum(part**2 / count for part, count in parts)
     return a.mean - b.mean, t95(max(1.0, freedom)) * math.sqrt(variance)
 

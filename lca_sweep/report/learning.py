@@ -152,9 +152,11 @@ def categories(result: SweepResult) -> Plot | None:
     figure.supxlabel("epoch", fontsize=7)
     figure.supylabel("fraction of weights", fontsize=7)
     legend(figure, axes[0], 3)
+    slack = best.trials[0].knobs.get("trainer.category_tolerance")
     caption = (
         f"Very important (VIP: spike mass 0, slab variance 0), unimportant (UIP: spike mass 1) and variable (VAR) "
-        f"weights of {_name(best)}: mean over its seeds; band: smallest to largest."
+        f"weights of {_name(best)}{f', to within {slack:g}' if slack else ''}: mean over its seeds; band: smallest to "
+        "largest."
     )
     return Plot("categories", "Weight categories by layer", caption, figure, table)
 

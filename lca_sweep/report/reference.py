@@ -6,13 +6,12 @@ The numbers are those that the authors' own program gives at that setting: of fi
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Any
 
 from lca_sweep.core.knobs import Model, TrialKnobs, flat
 from lca_sweep.core.perturbation import ARMS
 from lca_sweep.report.results import SweepResult, TrialResult
-from lca_sweep.report.seeds import algorithm
+from lca_sweep.report.seeds import once
 
 IMAGES = 10_000  # to train on
 ACCURACY = (0.9487, 0.9461, 0.9531, 0.9527, 0.9548)  # of the stochastic pass on the test images, five seeds
@@ -35,40 +34,25 @@ ENTROPY = (-0.01, 0.39, 0.09)  # nats per weight by layer, one network
 
 # Knobs that may differ: seeds; those without effect at prior.weight=0; those that are looked at in another way.
 ASIDE = {"init.seed", "trainer.batch_seed", "prior.spike", "prior.slab_variance", "trainer.train_size"}
-ASIDE |= {"trainer.algorithm", "model.width", "model.depth", "model.widths"}
+ASIDE |= {"model.width", "model.depth", "model.widths"}
 
 
-@dataclass(frozen=True)
-class Paper:
-    """Trials of the paper's setting, no two of them with the same seeds."""
+def paper_trials(result: SweepResult) -> tuple[TrialResult, ...]:
+    """Complete trials on the first 10,000 images of MNIST, 784-100-100-10, all knobs as in the paper but the seeds.
 
-    gbp: tuple[TrialResult, ...]
-    bp: tuple[TrialResult, ...]
-
-
-def paper_trials(result: SweepResult) -> Paper:
-    """Complete trials on the first 10,000 images of MNIST, 784-100-100-10, all knobs as in the paper but the seeds."""
-    found: dict[str, dict[tuple[Any, ...], TrialResult]] = {"gbp": {}, "bp": {}}
-    for trial in result.trials:
-        if trial.value is not None and is_paper(result, trial):
-            found[algorithm(trial)].setdefault(seeds(trial), trial)
-    return Paper(tuple(found["gbp"].values()), tuple(found["bp"].values()))
-
-
-def seeds(trial: TrialResult) -> tuple[Any, ...]:
-    """What trials of one setting differ in."""
-    return trial.knobs.get("init.seed", 0), trial.knobs.get("trainer.batch_seed", 0)
+    No two of them have the same seeds.
+    """
+    return once([trial for trial in result.trials if trial.value is not None and is_paper(result, trial)])
 
 
 def is_paper(result: SweepResult, trial: TrialResult) -> bool:
-    """Whether a trial ran the paper's setting, with gBP or with ordinary back-propagation."""
+    """Whether a trial ran the paper's setting."""
     images = trial.knobs.get("trainer.train_size") or result.data.images[0]
     shape = Model(**{name: trial.knobs.get(f"model.{name}", value) for name, value in vars(Model()).items()})
     return (
         result.data.name in ("mnist", "mnist_full")  # whose first images are the same
         and min(images, result.data.images[0]) == IMAGES
         and shape.hidden() == (100, 100)
-        and algorithm(trial) in ("gbp", "bp")
         and all(
             _same(trial.knobs.get(name, value), value)
             for name, value in flat(TrialKnobs()).items()

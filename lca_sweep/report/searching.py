@@ -103,7 +103,7 @@ def _numeric(values: Sequence[Any]) -> bool:
 
 @styled
 def importances(result: SweepResult) -> Plot | None:
-    """How much of the objective each searched knob decides."""
+    """How much each searched knob decides whether a trial is among the better ones."""
     if not result.importances:
         return None
     shares = dict(sorted(result.importances.items(), key=lambda item: (-item[1], item[0])))
@@ -113,7 +113,7 @@ def importances(result: SweepResult) -> Plot | None:
     axes.bar_label(bars, [f"{100 * share:.0f} %" for share in shares.values()], padding=2)
     axes.set(xlabel="share of importance", xlim=(0, 1.15 * max(shares.values()) or 1))
     axes.invert_yaxis()
-    caption = f"Importance of the searched knobs for {result.objective}, sum 1 (Optuna)"
+    caption = f"Importance of the searched knobs for being in the best third by {result.objective} (PED-ANOVA), sum 1"
     caption += f", told by its value at epoch {result.importances_at}." if result.importances_at else "."
     table: dict[str, Any] = {"knob": list(shares), "importance": list(shares.values())}
     return Plot("importances", "Which knobs mattered", caption, figure, table)

@@ -21,7 +21,7 @@ NAMES = {"gbp": "gBP", "bp": "BP"}
 
 @dataclass(frozen=True)
 class Setting:
-    """Trials of one setting: all complete ones; if there is none, those that run or were pruned."""
+    """Trials of one setting: all complete ones; if there is none, those that run or were pruned. Each seed once."""
 
     knobs: Mapping[str, Any]  # searched knobs less seeds, by dotted name
     label: str
@@ -47,11 +47,20 @@ def settings(result: SweepResult) -> list[Setting]:
         trials = tuple(trial for trial in members if trial.value is not None)
         trials = trials or tuple(trial for trial in members if trial.state != "failed" and trial.history)
         if trials:
-            found.append(Setting(dict(key), "", trials, algorithm(trials[0]) == "bp"))
+            found.append(Setting(dict(key), "", once(trials), algorithm(trials[0]) == "bp"))
     found.sort(key=lambda setting: (setting.bp, [natural(value) for value in setting.knobs.values()]))
     names = short_names({name for setting in found for name in setting.knobs} - {ALGORITHM})
     mixed = len({setting.bp for setting in found}) > 1
     return [Setting(s.knobs, _label(s, names, mixed), s.trials, s.bp) for s in found]
+
+
+def once(trials: Iterable[TrialResult]) -> tuple[TrialResult, ...]:
+    """Trials of one setting without those whose seeds an earlier one had: they are the same, and no spread."""
+    found: dict[tuple[Any, ...], TrialResult] = {}
+    for trial in trials:
+        seeds = tuple((name, value) for name, value in trial.knobs.items() if name.endswith("seed"))
+        found.setdefault(seeds, trial)
+    return tuple(found.values())
 
 
 def best_first(found: Iterable[Setting]) -> list[Setting]:

@@ -42,7 +42,7 @@ def headline(result: SweepResult, claims: Sequence[Claim]) -> str:
     verdicts = Counter(claim.told for claim in claims if claim.about != AGAINST)
     told = ", ".join(f"{number} {verdict}" for verdict, number in verdicts.items())
     beside = [claim.verdict for claim in claims if claim.about == AGAINST]
-    line = f"{best} ({counts})." + (f" Claims of the paper: {told}." if told else "")
+    line = f"{best} ({counts})." + (f" The paper's claims and numbers: {told}." if told else "")
     return line + (f" Beside BP: {beside[0]}." if len(beside) == 1 else "")
 
 
