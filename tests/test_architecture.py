@@ -208,6 +208,8 @@ def test_worker_loads_only_ray_and_the_core() -> None:
     loaded = loaded_by([WORKER])
     assert {"ray", "torch"} <= loaded
     assert loaded & {"mlflow", "hydra", "omegaconf", "optuna", "sklearn", "pooch"} == set()
+    loaded = loaded_by(["lca_sweep.sweep.looking"])  # what looks into trials there
+    assert loaded & {"mlflow", "hydra", "omegaconf", "optuna", "sklearn", "pooch", "matplotlib"} == set()
 
 
 def test_importing_prints_nothing() -> None:

@@ -72,7 +72,7 @@ WORDS = (
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a finished sweep, with its report."""
     folder = tmp_path_factory.mktemp("told")
-    ended = sweep(folder, *WORDS, "analysis.subnetworks=5")
+    ended = sweep(folder, *WORDS, "analysis.subnetworks=5", "analysis.trials=2")
     assert (ended.code, ended.err) == (0, ""), ended.err
     return folder
 
@@ -104,6 +104,10 @@ def best(folder: Path) -> int:
     return max(done, key=lambda trial: (trial.value, -trial.number)).number
 
 
+def complete(folder: Path) -> list[int]:
+    return [trial.number for trial in study(folder, "told") if trial.state.name == "COMPLETE"]
+
+
 def as_points(history: Mapping[str, Any]) -> dict[str, list[tuple[int, float]]]:
     return {
         name: list(zip(series.epochs.tolist(), series.values.tolist(), strict=True)) for name, series in history.items()
@@ -128,7 +132,8 @@ def test_the_end_of_a_sweep_has_page_figures_and_numbers(made: Path) -> None:
     assert "Which rate &amp; why?" in page and f"{best(made)}" in page
     kinds = {file.suffix for file in (report / "figures").iterdir()}
     assert kinds == {".png", ".svg", ".csv"}
-    assert {file.name for file in (report / "trials").iterdir()} == {f"{best(made):04d}"}
+    assert {file.name for file in (report / "trials").iterdir()} == {f"{number:04d}" for number in complete(made)}
+    assert len(complete(made)) == 2
 
 
 def test_mlflow_has_the_same_files(made: Path) -> None:
@@ -148,10 +153,20 @@ def test_the_command_makes_it_anew_and_the_analysis_once(copy: Path, capsys: pyt
     shutil.rmtree(copy / "sweeps/told/report")
     assert main(["report", "told"]) == 0
     out = capsys.readouterr()
-    assert (out.out, out.err) == ("sweeps/told/report/report.html\n", "")
+    assert (out.out.splitlines()[1:], out.err) == (["sweeps/told/report/report.html"], "")
     new = contents(copy / "sweeps/told")
     assert {name for name in old if old[name] != new.get(name)} <= {"report/report.html"}, "but for MLflow's address"
     assert old.keys() == new.keys()
+
+
+def test_here_it_is_what_it_was_on_ray(copy: Path) -> None:
+    """At the end of the sweep both trials were looked into side by side, in other processes."""
+    files = [copy / "sweeps/told" / layout.trial(number) / FILE for number in complete(copy)]
+    before = [file.read_bytes() for file in files]
+    for file in files:
+        file.unlink()
+    assert main(["report", "told"]) == 0
+    assert [file.read_bytes() for file in files] == before
 
 
 def test_another_analysis_is_another(copy: Path) -> None:
@@ -249,7 +264,7 @@ def test_what_goes_wrong_in_a_report_costs_no_sweep(
         mishap()
         raise SweepError("trial 0: is the first of several")
 
-    monkeypatch.setattr("lca_sweep.sweep.reporting.analysed", broken)
+    monkeypatch.setattr("lca_sweep.sweep.looking.analysed", broken)
     assert main([*WORDS, "analysis=all"]) == 0
     out = capsys.readouterr()
     assert f"no report: {told}; to make it: python -m lca_sweep report told\n" in out.out and out.err == ""

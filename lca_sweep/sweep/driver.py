@@ -25,6 +25,7 @@ from lca_sweep.sweep.folder import Folder, folder_path, is_known, lasting, opene
 from lca_sweep.sweep.gather import Source
 from lca_sweep.sweep.ledger import Ledger
 from lca_sweep.sweep.lock import Lost
+from lca_sweep.sweep.looking import Look, one_by_one, side_by_side
 from lca_sweep.sweep.outcome import Outcome
 from lca_sweep.sweep.reporting import Report, data_of, data_tags, make_report, storage_of
 from lca_sweep.sweep.stopping import INTERRUPT, STUCK, Reason, Stopping
@@ -115,6 +116,7 @@ class _Driver:
 
     def __post_init__(self) -> None:
         self.patience = PATIENCE  # with MLflow, at the end
+        self.look: Look = one_by_one  # into trials, for the report
         self.tags = data_tags(self.data)
         self.ledger = Ledger(self.config, self.study, self.tracker, self.view, self.tags, self.stopping)
         self.view.trouble = lambda: self.tracker.trouble
@@ -147,16 +149,17 @@ class _Driver:
         except BaseException as error:
             self._give_up(error)
             raise
-        return self._end(time.monotonic() - began)
+        return self._end(began)
 
     def _train(self, resources: Resources) -> None:
         trials = plural(self.config.sweep.total(), "trial")
         self.view.say(f"sweep {self.name}: {trials} on {self.data.name}, in {self.folder.path}")
         self.ledger.tags = {**self.tags, "device": resources.device}
+        self.look = partial(side_by_side, resources.cpus)
         with self.view:
             tune_packs(self.config, self.data, self.folder, self.storage, self.ledger, resources)
 
-    def _end(self, seconds: float) -> int:
+    def _end(self, began: float) -> int:
         """Close the books and say what became of the sweep; the exit status."""
         unfinished = self.ledger.work_left() or self.study.training() > 0
         reason = self.stopping.reason or INTERRUPT if unfinished else None
@@ -170,7 +173,7 @@ class _Driver:
             error.status, trouble = STUCK.status, error  # told after the results, which are safe
         except KeyboardInterrupt:
             pass  # whatever the tracker has not written is in its outbox
-        self.outcome.tell(f"{headline} after {duration(seconds)}", self.tracker.page)
+        self.outcome.tell(f"{headline} after {duration(time.monotonic() - began)}", self.tracker.page)
         if goes_on:
             self.view.say(self._how_to_go_on())
         if trouble:
@@ -200,7 +203,7 @@ class _Driver:
 
         try:
             if not before or not before.status:  # whoever has asked for an end does not wait for figures
-                return make_report(self._source(), self.view.say, enough)
+                return make_report(self._source(), self.view.say, enough, self.look)
         except KeyboardInterrupt:
             self.patience = AT_ONCE
         except Exception as error:  # also a bug in a figure, which `report` shows in full

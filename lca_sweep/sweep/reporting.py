@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from lca_sweep.config import Config, validate
 from lca_sweep.core.data import Splits, load
-from lca_sweep.core.errors import UserError, first_line
+from lca_sweep.core.errors import first_line
 from lca_sweep.core.files import make_folder
 from lca_sweep.report.page import write_report, write_trial
 from lca_sweep.report.results import Analysis
 from lca_sweep.search.reading import read_rows
 from lca_sweep.search.space import parse
-from lca_sweep.search.study import Row
-from lca_sweep.sweep.analyses import analysed
 from lca_sweep.sweep.errors import SweepError
 from lca_sweep.sweep.gather import Source, gather
 from lca_sweep.sweep.known import Known
+from lca_sweep.sweep.looking import Look, Wish, one_by_one
 from lca_sweep.sweep.provenance import provenance
 from lca_sweep.sweep.storage import Storage, storage_at
 from lca_sweep.sweep.view import plural, wide_console
@@ -42,13 +41,15 @@ class Report:
         return self.page.parent
 
 
-def make_report(source: Source, say: Callable[[str], None], enough: Callable[[], bool] = bool) -> Report:
+def make_report(
+    source: Source, say: Callable[[str], None], enough: Callable[[], bool] = bool, look: Look = one_by_one
+) -> Report:
     """Look into the best trials, as `analysis` has it, and write the report into the sweep's folder.
 
     What is wrong with a single trial is said, and the others go on. Between two trials `enough` may break off, with
     SweepError. Raises UserError if the report cannot be written.
     """
-    analyses = _analyses(source, say, enough)
+    analyses = _analyses(source, say, enough, look)
     result = gather(source, analyses)
     folder = source.path / FOLDER
     try:
@@ -121,26 +122,27 @@ def _read(known: Known) -> Source:
     return Source(known.name, known.uid, known.path, config, space, rows, storage, data, data_tags(data))
 
 
-def _analyses(source: Source, say: Callable[[str], None], enough: Callable[[], bool]) -> dict[int, Analysis]:
+def _analyses(
+    source: Source, say: Callable[[str], None], enough: Callable[[], bool], look: Look
+) -> dict[int, Analysis]:
     chosen = _chosen(source)
     found: dict[int, Analysis] = {}
-    console = wide_console()
+    console, what = wide_console(), f"looking into {plural(len(chosen), 'trial')}"
     if len(chosen) > 1 and not console.is_terminal:
-        say(f"looking into {plural(len(chosen), 'trial')}")
-    with console.status("") as status:
-        for place, row in enumerate(chosen, 1):
-            if enough():
-                raise SweepError("interrupted")
-            status.update(f"looking into trial {row.number} ({place} of {len(chosen)})")
-            try:
-                found[row.number] = analysed(source.storage, row.number, source.data, source.config.analysis)
-            except UserError as error:
-                say(str(error))
+        say(what)
+    wish = Wish(source.storage, source.data, source.config.analysis)
+    with console.status(what) as status:
+        for done, (number, analysis) in enumerate(look(wish, chosen, enough), 1):
+            status.update(f"{what}, {done} done")
+            if isinstance(analysis, Analysis):
+                found[number] = analysis
+            else:
+                say(str(analysis))
     return found
 
 
-def _chosen(source: Source) -> Sequence[Row]:
-    """The best complete trials; if all are wanted, all."""
+def _chosen(source: Source) -> list[int]:
+    """Numbers of the best complete trials, best first; if all are wanted, of all."""
     done = [row for row in source.rows if row.value is not None]
     best = sorted(done, key=lambda row: (-(row.value or 0.0), row.number))
-    return best[: source.config.analysis.trials]
+    return [row.number for row in best[: source.config.analysis.trials]]
