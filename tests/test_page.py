@@ -79,6 +79,7 @@ def test_the_page_tells_it_all(paper: Path) -> None:
         "Best: trial 4, val/accuracy 0.9588, test accuracy 0.9548 (10 complete).",
         "22 reproduced. Beside BP: gBP is better: +1.30 ± 0.48 points.",
         "0.9511 ± 0.0044",  # mean and interval of the five seeds
+        "commit are those that made this page",
         "the authors' own program",  # where references come from
         "That the error at least doubles is told by the mean errors over seeds",
         "test error, layer 3, as many VAR deleted",

@@ -180,8 +180,8 @@ def test_another_analysis_is_another(copy: Path) -> None:
     complete = [trial.number for trial in study(copy, "told") if trial.state.name == "COMPLETE"]
     assert len(complete) > 1
     assert all((copy / "sweeps/told" / layout.trial(number) / FILE).exists() for number in complete)
-    assert main(["report", "told", "analysis.subnetworks=4"]) == 0
-    assert json.loads(file.read_bytes()) == after, "it has more than is wanted now"
+    kept = analysed(storage(copy), best(copy), load("digits"), Wanted(subnetworks=4))
+    assert kept.perturbation and json.loads(file.read_bytes()) == after, "it has more than is wanted now"
 
 
 @pytest.mark.parametrize(

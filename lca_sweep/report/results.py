@@ -78,7 +78,7 @@ class SweepResult:
     trials: tuple[TrialResult, ...]  # by number
     importances: Mapping[str, float]  # of the searched knobs, sum 1; empty where they cannot be told
     config: Mapping[str, Any]  # nested
-    provenance: Mapping[str, str]  # versions, commit, device
+    provenance: Mapping[str, str]  # of what made the report: versions, commit, host
     page: str = ""  # address of its runs in the MLflow UI
     importances_at: int = 0  # the epoch by whose objective they are told
 
