@@ -74,6 +74,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("told")
     ended = sweep(folder, *WORDS, "analysis.subnetworks=5", "analysis.trials=2")
     assert (ended.code, ended.err) == (0, ""), ended.err
+    assert "report: sweeps/told/report/report.html" in ended.out.splitlines()
     return folder
 
 

@@ -166,6 +166,7 @@ class _Driver:
         goes_on = reason is not None and not reason.reached
         headline = reason.text if reason else "done"
         trouble: TrackingError | None = None
+        report: Report | None = None
         try:
             report = self._report() if self.config.analysis.report and not goes_on else None
             self._close("interrupted" if goes_on else "finished", headline if reason else "", report)
@@ -173,7 +174,8 @@ class _Driver:
             error.status, trouble = STUCK.status, error  # told after the results, which are safe
         except KeyboardInterrupt:
             pass  # whatever the tracker has not written is in its outbox
-        self.outcome.tell(f"{headline} after {duration(time.monotonic() - began)}", self.tracker.page)
+        told = f"{headline} after {duration(time.monotonic() - began)}"
+        self.outcome.tell(told, self.tracker.page, report.page if report else None)
         if goes_on:
             self.view.say(self._how_to_go_on())
         if trouble:

@@ -42,8 +42,8 @@ class Outcome:
             return BestTrial(row.number, row.value or 0.0, metrics, row.params, artifacts)
         return None
 
-    def tell(self, headline: str, page: str) -> None:
-        """Counts, the best trials, what failed, and the way to the MLflow UI."""
+    def tell(self, headline: str, page: str, report: Path | None = None) -> None:
+        """Counts, the best trials, what failed, and the way to the report and to the MLflow UI."""
         counts, say = self.study.counts(), self.view.say
         states = ", ".join(
             f"{counts[state]} {state}" for state in ("complete", "pruned", "failed", "running") if counts[state]
@@ -55,6 +55,8 @@ class Outcome:
         for row in self.study.rows():
             if row.state == "failed":
                 say(f"trial {row.number} failed: {row.reason}")
+        if report:
+            say(f"report: {os.path.relpath(report)}")
         for line in self._ui(page):
             say(line)
 
