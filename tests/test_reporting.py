@@ -231,6 +231,7 @@ def test_what_is_damaged_is_made_anew_or_told(copy: Path, capsys: pytest.Capture
     assert f"trial {number}: its weights cannot be read" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_no_report_costs_no_sweep(copy: Path) -> None:
     """Where the report cannot be written, the sweep is complete all the same, and says how to make one."""
     folder = copy / "sweeps/told/report"
