@@ -36,11 +36,13 @@ from tracking_helpers import (
     same,
     sweep,
     trial,
+    untold_deaths,
     wait_for,
 )
 
 from lca_sweep.tracking import SweepEnd, TrackingError
 from lca_sweep.tracking.entries import Amount, End, Entry, Epoch, Start, amount_of, batch_of, entry_of, line_of
+from lca_sweep.tracking.mlflow_tracker import MlflowTracker
 from lca_sweep.tracking.outbox import SEGMENT, Outbox
 from lca_sweep.tracking.tracker import TRIAL_STATUS
 from lca_sweep.tracking.writer import Refused, Writer, patiently
@@ -615,7 +617,8 @@ class Life:
     """One process: what it tells, how the store is meanwhile, and how it dies."""
 
     events: list[tuple[int, str]]
-    moods: list[str]
+    moods: list[str]  # from its start on
+    later: list[str]  # after that, for the thread
     torn: bool
     rest: float
 
@@ -625,6 +628,7 @@ acts = st.sampled_from(["start", "epoch", "epoch", "epoch", "again", "settle", *
 lives = st.builds(
     Life,
     st.lists(st.tuples(trials, acts), max_size=25),
+    st.lists(st.sampled_from(MOODS), max_size=15),
     st.lists(st.sampled_from(MOODS), max_size=15),
     st.booleans(),
     st.sampled_from([0.0, 0.0, 0.002]),
@@ -639,6 +643,7 @@ def live(life: Life, store: MemoryStore, folder: Path, told: dict[int, Told]) ->
         tracker.start_sweep(sweep(folder))
     except SystemExit:
         return
+    store.moods = list(life.later)
     for number, act in life.events:
         tell(tracker, number, act, told)
         time.sleep(life.rest / 10)
@@ -677,7 +682,7 @@ def test_everything_told_is_recorded_once_over_failures_and_deaths(all_lives: li
     store, told = MemoryStore(), {}
     # no two things are told at the same time, so that what is written twice shows
     clock = patch("lca_sweep.tracking.mlflow_tracker.milliseconds", count(1).__next__)
-    with tempfile.TemporaryDirectory() as name, clock:
+    with tempfile.TemporaryDirectory() as name, clock, untold_deaths():
         folder = Path(name)
         for life in all_lives:
             live(life, store, folder, told)
@@ -891,14 +896,20 @@ def test_close_keeps_what_is_not_recorded(tmp_path: Path) -> None:
     assert len(list((tmp_path / "outbox").iterdir())) == 1
 
 
+def cut_off(folder: Path) -> tuple[MemoryStore, MlflowTracker]:
+    """A store that goes away when it has the start of a trial, and the tracker on it."""
+    store = MemoryStore()
+    tracker = on(store, folder / "outbox")
+    tracker.start_sweep(sweep(folder))
+    tracker.start_trials([trial(0)])
+    assert tracker.flush()
+    store.away = True
+    return store, tracker
+
+
 def test_an_abandoned_tracker_leaves_all_to_the_next_one(tmp_path: Path) -> None:
     """Another driver has taken the sweep over while this one slept; no point is written twice, no file is removed."""
-    store = MemoryStore()
-    old = on(store, tmp_path / "outbox")
-    old.start_sweep(sweep(tmp_path))
-    old.start_trials([trial(0)])
-    assert old.flush()
-    store.away = True
+    store, old = cut_off(tmp_path)
     old.log(0, 1, metrics(1))
     old.abandon()
     files = sorted((tmp_path / "outbox").iterdir())
@@ -922,12 +933,7 @@ def test_an_abandoned_tracker_leaves_all_to_the_next_one(tmp_path: Path) -> None
 
 def test_abandoned_while_it_waits_for_the_end(tmp_path: Path) -> None:
     """The lock's thread says so while the driver's hangs in `end_sweep`: the parent run is the other driver's."""
-    store = MemoryStore()
-    tracker = on(store, tmp_path / "outbox")
-    tracker.start_sweep(sweep(tmp_path))
-    tracker.start_trials([trial(0)])
-    assert tracker.flush()
-    store.away = True
+    store, tracker = cut_off(tmp_path)
     tracker.log(0, 1, metrics(1))
     ending = threading.Thread(target=tracker.end_sweep, args=(FINISHED,), kwargs={"patience": 100.0})
     ending.start()
@@ -976,12 +982,8 @@ def test_nothing_is_told_to_an_abandoned_tracker(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_gone_holds_up_nobody(tmp_path: Path) -> None:
-    store, says = MemoryStore(), []
-    tracker = on(store, tmp_path / "outbox")
-    tracker.start_sweep(sweep(tmp_path))
-    tracker.start_trials([trial(0)])
-    assert tracker.flush()
-    store.away = True
+    store, tracker = cut_off(tmp_path)
+    says: list[str] = []
     tracker.log(0, 1, metrics(1))
     tracker._outbox.seal()
     (gone,) = (tmp_path / "outbox").iterdir()

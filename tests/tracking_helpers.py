@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from sweep_helpers import free_port
 
@@ -370,6 +371,19 @@ def die(tracker: MlflowTracker) -> None:
     tracker._writer.stop()
     tracker._writer._thread.join()
     tracker._outbox.close()
+
+
+@contextlib.contextmanager
+def untold_deaths() -> Iterator[None]:
+    """A thread that ends by SystemExit is no news to Python, and so none to pytest; whatever else ends one is."""
+    told = threading.excepthook
+
+    def hook(args: threading.ExceptHookArgs) -> None:
+        if args.exc_type is not SystemExit:
+            told(args)
+
+    with patch.object(threading, "excepthook", hook):
+        yield
 
 
 def same(one: Points, other: Points) -> bool:
