@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from lca_sweep.core.data import SOURCES
 from lca_sweep.core.ensemble import predict
 from lca_sweep.core.errors import UserError
+from lca_sweep.core.knobs import Range, require
 from lca_sweep.core.network import Network
 from lca_sweep.core.rng import Purpose, generator
 
@@ -44,15 +45,12 @@ class Classifier:
         (images, classes). The same seed (null: the trial's) draws the same sub-networks. Any numbers will do: an array
         of any type, nested lists, a data frame. UserError, in one line, for anything else.
         """
-        if draws < 1:
-            raise UserError(f"draws={draws}: must be >= 1")
         seed = self.seed if seed is None else seed
-        if seed < 0:
-            raise UserError(f"seed={seed}: must be >= 0")
+        require("seed", seed, Range("seed of the sub-networks", ge=0))
         like = self.network.layers[0].m
         x = torch.as_tensor(self._checked(pixels)).to(like) / self.scale  # (images, inputs)
         mean, std = predict(self.network, x, draws, generator(seed, Purpose.ENSEMBLE, device=like.device))
-        return {"probability": mean.double().cpu().numpy(), "std": std.double().cpu().numpy()}
+        return {"probability": mean.cpu().numpy(), "std": std.cpu().numpy()}
 
     def example(self) -> NDArray[np.uint8]:
         """One image, (1, inputs), that has pixels of every value that there can be."""

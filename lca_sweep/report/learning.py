@@ -84,7 +84,8 @@ def _of_trials(result: SweepResult) -> Plot | None:
     for name, colour in (("gbp", GREY), ("bp", ORANGE)):
         lines = [_line(trial, metric) for trial in shown if algorithm(trial) == name]
         line_set(axes, lines, colors=colour, linewidths=0.4, alpha=0.5, linestyles="-" if name == "gbp" else "--")
-    for place, trial in enumerate([trial for trial in result.complete if trial in shown][:HIGHLIGHTED]):
+    numbers = {trial.number for trial in shown}
+    for place, trial in enumerate([trial for trial in result.complete if trial.number in numbers][:HIGHLIGHTED]):
         line, bp = _line(trial, metric), algorithm(trial) == "bp"
         label = f"trial {trial.number}" + (" (BP)" if bp else "")
         axes.plot(*line.T, color=COLOURS[place], label=label, **_mark(place, len(line), bp))

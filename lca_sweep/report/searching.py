@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from lca_sweep.report.results import SweepResult, TrialResult
-from lca_sweep.report.seeds import floor_of, natural, number, settings, short_names
+from lca_sweep.report.seeds import floor_of, natural, number, settings, short_names, spread
 from lca_sweep.report.style import (
     BLACK,
     BLUE,
@@ -240,7 +240,7 @@ def _means(
     if not seeds:
         return
     mean = [float(np.mean(each)) for each in seeds.values()]
-    sd = [float(np.std(each, ddof=1)) if len(each) > 1 else 0.0 for each in seeds.values()]
+    sd = [spread(each) for each in seeds.values()]
     dash, colour = ("-", "--", "-.", ":")[place % 4], COLOURS[place % len(COLOURS)]
     marker = "osD^vPX"[place % 7]
     panel.errorbar(list(seeds), mean, sd, label=label, color=colour, linestyle=dash, marker=marker, elinewidth=0.7)

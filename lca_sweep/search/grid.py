@@ -20,6 +20,8 @@ def count(distribution: BaseDistribution) -> int:
         return len(distribution.choices)
     if not isinstance(distribution, (IntDistribution, FloatDistribution)) or distribution.log or not distribution.step:
         return 0
+    if isinstance(distribution, IntDistribution):
+        return (distribution.high - distribution.low) // distribution.step + 1
     low, high, step = _decimals(distribution)
     return int((high - low) / step) + 1
 

@@ -111,8 +111,7 @@ class Study:
 
     def best(self, k: int = 1) -> list[Row]:
         """The k best complete trials, best first (ties: the earlier one)."""
-        done = [row for row in self.rows() if row.value is not None]
-        return sorted(done, key=lambda row: (-(row.value or 0.0), row.number))[:k]
+        return best_first(self.rows())[:k]
 
     # --- what is written -----------------------------------------------------------------------------------------
 
@@ -234,6 +233,11 @@ class Study:
 
     def _row(self, number: int) -> Row:
         return row_of(self._trial(number), self._space)
+
+
+def best_first(rows: Sequence[Row]) -> list[Row]:
+    """The complete trials, best first (ties: the earlier one)."""
+    return sorted((row for row in rows if row.value is not None), key=lambda row: (-(row.value or 0.0), row.number))
 
 
 def row_of(trial: FrozenTrial, space: Space) -> Row:

@@ -104,10 +104,16 @@ def _of_points(points: Sequence[tuple[int, float]]) -> Series:
 
 
 def _last_of(storage: Storage, number: int) -> History:
+    epoch, metrics = last_metrics(storage, number)
+    return {name: _of_points([(epoch, value)]) for name, value in metrics.items()}
+
+
+def last_metrics(storage: Storage, number: int) -> tuple[int, Mapping[str, float]]:
+    """The last epoch of a complete trial and its metrics, as its worker wrote them; none where that cannot be read."""
     with suppress(StorageError, ValueError, LookupError, TypeError):
         about = json.loads(storage.read(f"{layout.trial(number)}/{ABOUT}") or b"null")
-        return {name: _of_points([(about["epoch"], value)]) for name, value in about["metrics"].items()}
-    return {}
+        return about["epoch"], about["metrics"]
+    return 0, {}
 
 
 def _data_info(data: Splits) -> DataInfo:

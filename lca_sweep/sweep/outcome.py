@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
 import shutil
 import sys
-from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from lca_sweep.config import Config
-from lca_sweep.core.network import ABOUT
-from lca_sweep.search.study import Row, Study
+from lca_sweep.search.study import Study
 from lca_sweep.sweep import layout
+from lca_sweep.sweep.gather import last_metrics
 from lca_sweep.sweep.storage import Storage, StorageError, fetched
 from lca_sweep.sweep.view import View, results
 from lca_sweep.tracking import BestTrial, ui_command
@@ -33,7 +30,7 @@ class Outcome:
     def best(self, scratch: Path) -> BestTrial | None:
         """The best trial; its files are in the storage's folder, or copied into `scratch`."""
         for row in self.study.best():
-            metrics = self._metrics(row)
+            _, metrics = last_metrics(self.storage, row.number)
             try:
                 artifacts = fetched(self.storage, layout.trial(row.number), scratch) if metrics else None
             except (StorageError, OSError) as error:  # the latter where copies cannot be put
@@ -50,7 +47,7 @@ class Outcome:
         )
         say(f"{headline}: {states or 'no trial'}")
         best = self.study.best(5)
-        for line in results(best, {row.number: self._metrics(row) for row in best}):
+        for line in results(best, {row.number: last_metrics(self.storage, row.number)[1] for row in best}):
             say(line)
         for row in self.study.rows():
             if row.state == "failed":
@@ -59,14 +56,6 @@ class Outcome:
             say(f"report: {os.path.relpath(report)}")
         for line in self._ui(page):
             say(line)
-
-    def _metrics(self, row: Row) -> Mapping[str, float]:
-        """Last metrics of a complete trial, from what its worker wrote; none where that cannot be read."""
-        metrics: Mapping[str, float] = {}
-        with suppress(StorageError, ValueError, LookupError):
-            if about := self.storage.read(f"{layout.trial(row.number)}/{ABOUT}"):
-                metrics = json.loads(about)["metrics"]
-        return metrics
 
     def _ui(self, page: str) -> list[str]:
         """How to look at the runs; with the path of our own mlflow where the shell would not find it."""

@@ -17,6 +17,7 @@ from lca_sweep.report.page import write_report, write_trial
 from lca_sweep.report.results import Analysis
 from lca_sweep.search.reading import read_rows
 from lca_sweep.search.space import parse
+from lca_sweep.search.study import best_first
 from lca_sweep.sweep.errors import SweepError
 from lca_sweep.sweep.gather import Source, gather
 from lca_sweep.sweep.known import Known
@@ -143,6 +144,4 @@ def _analyses(
 
 def _chosen(source: Source) -> list[int]:
     """Numbers of the best complete trials, best first; if all are wanted, of all."""
-    done = [row for row in source.rows if row.value is not None]
-    best = sorted(done, key=lambda row: (-(row.value or 0.0), row.number))
-    return [row.number for row in best[: source.config.analysis.trials]]
+    return [row.number for row in best_first(source.rows)[: source.config.analysis.trials]]

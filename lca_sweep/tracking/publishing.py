@@ -15,7 +15,6 @@ from lca_sweep.tracking.store import Store
 from lca_sweep.tracking.writer import Refused
 
 ALIAS = "best"
-WEIGHTS = "weights.safetensors"
 
 
 def publish(store: Store, sweep: SweepRecord, parent: str, best: BestTrial, artifacts: Path) -> None:
@@ -39,7 +38,7 @@ def publish(store: Store, sweep: SweepRecord, parent: str, best: BestTrial, arti
 
 
 def _upload(store: Store, artifacts: Path, run: str, path: str) -> None:
-    from lca_sweep.tracking.packing import pack_model  # torch, which whoever has a network to publish has loaded
+    from lca_sweep.tracking.packing import pack_model  # torch, which whoever has a network has loaded
 
     with tempfile.TemporaryDirectory(prefix="lca-") as scratch:
         folder = Path(scratch) / "model"
@@ -52,6 +51,8 @@ def _upload(store: Store, artifacts: Path, run: str, path: str) -> None:
 
 def _digest(artifacts: Path) -> str:
     """SHA-256 of the weights, hex."""
+    from lca_sweep.core.network import WEIGHTS  # torch, as below
+
     try:
         return hashlib.sha256((artifacts / WEIGHTS).read_bytes()).hexdigest()
     except OSError as error:
