@@ -54,7 +54,7 @@ def make_report(
     result = gather(source, analyses)
     folder = source.path / FOLDER
     try:
-        with _alone(folder):
+        with wide_console().status("drawing figures"), _alone(folder):
             page = write_report(result, folder)
             trials = {
                 trial.number: write_trial(trial, result.data, folder / "trials" / f"{trial.number:04d}")
@@ -129,7 +129,7 @@ def _analyses(
     chosen = _chosen(source)
     found: dict[int, Analysis] = {}
     console, what = wide_console(), f"looking into {plural(len(chosen), 'trial')}"
-    if len(chosen) > 1 and not console.is_terminal:
+    if chosen and not console.is_terminal:
         say(what)
     wish = Wish(source.storage, source.data, source.config.analysis)
     with console.status(what) as status:
