@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from lca_sweep.core.knobs import Init, KnobError, Model, Prior, Trainer, TrialKnobs, check, check_trial, knob
+from lca_sweep.core.objective import Constraint, Goal, Objective
 
 __all__ = [
     "Analysis",
@@ -58,16 +59,71 @@ class Pack:
 
 
 @dataclass
-class Search:
-    """How Optuna proposes trials."""
+class Tpe:
+    """Tree-structured Parzen estimator (Bergstra et al. 2011)."""
 
-    sampler: str = knob(
-        "tpe",
-        "tpe, random: Optuna's samplers; grid: all points of the space, in order",
-        choices=("tpe", "random", "grid"),
+    candidates: int = knob(24, "points of which the one of the largest expected improvement is taken", ge=1)
+    multivariate: bool = knob(True, "knobs are drawn together, not one by one")
+    constant_liar: bool = knob(True, "trials that still run count as bad ones, so that a pack's differ")
+
+
+@dataclass
+class Qmc:
+    """Quasi-random sequences, which fill the space more evenly than random draws."""
+
+    sequence: str = knob("sobol", "low-discrepancy sequence", choices=("sobol", "halton"))
+    scramble: bool = knob(True, "randomise the sequence, by search.seed")
+
+
+@dataclass
+class Cmaes:
+    """Covariance matrix adaptation (Hansen 2016), for knobs that are numbers; choices are drawn at random."""
+
+    sigma: float = knob(0.25, "first standard deviation, in widths of the space", gt=0, le=1)
+    population: int | None = knob(None, "trials in a generation; null: 4 + 3 log(knobs)", ge=2)
+
+
+@dataclass
+class Gp:
+    """Gaussian process with a Matern kernel, by expected improvement of log(objective)."""
+
+    noiseless: bool = knob(False, "the objective has no noise: a setting trained again gives the same value")
+
+
+@dataclass
+class Nsga2:
+    """Non-dominated sorting genetic algorithm (Deb et al. 2002)."""
+
+    population: int = knob(32, "trials in a generation", ge=2)
+    crossover: float = knob(0.9, "probability that a trial has two parents", ge=0, le=1)
+    mutation: float | None = knob(None, "probability that a knob is drawn anew; null: 1/knobs", ge=0, le=1)
+
+
+SAMPLERS = ("tpe", "random", "qmc", "grid", "cmaes", "gp", "nsga2")
+
+
+@dataclass
+class Search:
+    """How Optuna proposes trials, and what for."""
+
+    objectives: list[str] = knob(
+        ["maximize val/accuracy"], "what is maximised or minimised after the last epoch; several: a Pareto set"
     )
+    constraints: list[str] = knob([], "bounds that a trial is to keep, e.g. val/accuracy >= 0.93")
+    sampler: str = knob("tpe", "how trials are proposed; each has a conf file, search=NAME", choices=SAMPLERS)
     seed: int = knob(0, "seed of the sampler", ge=0, lt=2**32)
-    startup_trials: int = knob(10, "trials that ended, pruned ones too, before TPE stops drawing at random", ge=0)
+    startup_trials: int = knob(10, "complete trials before tpe and gp stop drawing at random", ge=0)
+    tpe: Tpe = field(default_factory=Tpe)
+    qmc: Qmc = field(default_factory=Qmc)
+    cmaes: Cmaes = field(default_factory=Cmaes)
+    gp: Gp = field(default_factory=Gp)
+    nsga2: Nsga2 = field(default_factory=Nsga2)
+    enqueue: list[Any] = knob([], "points to be trained first, each a tree like the knobs'; the sampler adds the rest")
+    enqueue_csv: str | None = knob(None, "file with more such points: a column for each knob, a line for each point")
+    warm_start: str | None = knob(None, "name of an earlier sweep, in sweep.dir, that this one learns from")
+    warm_start_best: int | None = knob(
+        None, "train so many of its best settings again first; null: take over what it knows, of the same space", ge=1
+    )
     storage: str | None = knob(None, "Optuna storage URL; null: a journal file in the sweep's folder")
     patience: float = knob(60.0, "seconds without an answer of the storage until the sweep stops", ge=0)
     deterministic: bool = knob(
@@ -77,14 +133,29 @@ class Search:
     )
     generation: int = knob(4, "packs in a generation (deterministic search)", ge=1)
 
+    def goal(self) -> Goal:
+        """What the search is for; KnobError where the words say nothing."""
+        objectives = tuple(Objective.parse(text, "search.objectives") for text in self.objectives)
+        constraints = tuple(Constraint.parse(text, "search.constraints") for text in self.constraints)
+        if not objectives:
+            raise KnobError("search.objectives=[]: must name at least one, e.g. maximize val/accuracy")
+        return Goal(objectives, constraints)
+
 
 @dataclass
 class Pruner:
     """Which trials leave a pack early."""
 
-    name: str = knob("none", "halving: the best 1/eta of a pack stay at each rung", choices=("none", "halving"))
-    eta: int = knob(2, "one in eta trials stays at a rung", ge=2)
-    min_epochs: int = knob(5, "epoch of the first rung; each next one is eta times later", ge=1)
+    name: str = knob(
+        "none",
+        "halving: the best 1/eta of a pack stay at each rung; hyperband: so too, with a first rung that differs from "
+        "pack to pack; median, percentile: a trial stays while earlier packs' trials were no better at its epoch",
+        choices=("none", "halving", "hyperband", "median", "percentile"),
+    )
+    eta: int = knob(2, "one in eta trials stays at a rung (halving, hyperband)", ge=2)
+    min_epochs: int = knob(5, "epoch of the first rung, each next one eta times later; or of the first look", ge=1)
+    percentile: float = knob(25.0, "a trial stays within the best so many percent (pruner=percentile)", gt=0, lt=100)
+    startup_trials: int = knob(5, "trials to compare with, at least (median, percentile)", ge=1)
 
 
 @dataclass
@@ -128,6 +199,8 @@ class Sweep:
         None, "where checkpoints and weights go: a folder or s3://bucket/path; null: the sweep's folder"
     )
     trials: int | None = knob(1, "trials in all; null: all points of the grid (search=grid)", ge=1)
+    replicates: int = knob(0, "new seeds with which each finalist is trained again at the end; 0: no finals", ge=0)
+    finalists: int = knob(3, "settings that are trained again, the best of the search (sweep.replicates)", ge=1)
     resume: str = knob(
         "auto",
         "auto: a sweep of this name goes on; never: it is put aside, and a new one begins",
@@ -172,6 +245,7 @@ def validate(config: Config) -> None:
     """Raise KnobError in one line if a knob is out of its range, or if two knobs contradict each other."""
     check(config)
     check_trial(config.trial())
+    config.search.goal()
     if config.pruner.name == "halving" and config.pack.size < config.pruner.eta:
         raise KnobError(
             f"pack.size={config.pack.size}: pruner=halving compares the trials of a pack; "

@@ -122,7 +122,7 @@ def allowed(source: str, target: str) -> bool:
     if high == "package":
         return False
     if high == "config":
-        return target == "lca_sweep.core.knobs"
+        return target in ("lca_sweep.core.knobs", "lca_sweep.core.objective")
     if low == "config":
         return high != "core"
     return low == high or HEIGHT[low] < HEIGHT[high]

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lca_sweep.core.ensemble import EnsembleScore
+from lca_sweep.core.objective import Goal
 from lca_sweep.core.perturbation import Perturbation
 from lca_sweep.core.portrait import Histogram
 from lca_sweep.core.sparsification import KeptCurve
@@ -46,11 +47,26 @@ class TrialResult:
     knobs: Mapping[str, Any]  # all of a trial's knobs, by dotted name
     history: Mapping[str, Series] = field(default_factory=dict)  # by metric; empty where nothing could be read
     analysis: Analysis | None = None
+    scores: tuple[float, ...] = ()  # all objectives, where it is complete; `value` is the first one
+    violations: tuple[float, ...] = ()  # by how much it breaks each constraint; <= 0: not at all
+    source: str = ""  # where its point comes from, if not from the sampler
+    replicate: tuple[int, int] | None = None  # in the finals: the trial that is repeated, and its new seed
 
     def last(self, metric: str) -> float | None:
         """A metric after the last epoch, if it was recorded."""
         series = self.history.get(metric)
         return None if series is None else float(series.values[-1])
+
+
+@dataclass(frozen=True)
+class Final:
+    """A setting that was trained again with new seeds: its trial in the search, and what the new ones have come to."""
+
+    number: int  # of its trial in the search
+    replicates: tuple[int, ...]  # of the complete ones with new seeds
+    values: tuple[float, ...]  # their first objective
+    mean: float
+    half: float  # half the 95 % interval of the mean (Student's t); nan for a single one
 
 
 @dataclass(frozen=True)
@@ -81,6 +97,8 @@ class SweepResult:
     provenance: Mapping[str, str]  # of what made the report: versions, commit, host
     page: str = ""  # address of its runs in the MLflow UI
     importances_at: int = 0  # the epoch by whose objective they are told
+    goal: Goal = field(default_factory=Goal)  # what the search was for; `objective` is the first metric of it
+    finals: tuple[Final, ...] = ()  # best mean first: the first one has won; empty where there were none
 
     @property
     def complete(self) -> tuple[TrialResult, ...]:

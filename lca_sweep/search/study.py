@@ -46,6 +46,10 @@ class Row:
     reason: str
     origins: tuple[int, ...] = ()  # packs that it was in before, the last one first
     until: int | None = None  # how many trials packs have once those that were asked for together are there
+    scores: tuple[float, ...] = ()  # all objectives at the end, where the trial is complete; `value` is the first one
+    violations: tuple[float, ...] = ()  # by how much it breaks each constraint, where it is complete; <= 0: not at all
+    source: str = ""  # where the point comes from, if not from the sampler: "enqueue", "csv", "NAME/12"
+    replicate: tuple[int, int] | None = None  # in the finals: the trial that is repeated, and its new seed
 
 
 class Study:
@@ -255,6 +259,10 @@ def row_of(trial: FrozenTrial, space: Space) -> Row:
         reason="" if done else attrs.get("reason", ""),
         origins=tuple(attrs.get("origins", ())),
         until=attrs.get("until"),
+        scores=tuple(trial.values) if done else (),
+        violations=tuple(trial.system_attrs.get("constraints", ())) if done else (),
+        source=attrs.get("source", ""),
+        replicate=tuple(attrs["replicate"]) if attrs.get("replicate") else None,
     )
 
 

@@ -1,0 +1,148 @@
+"""What a search is for: metrics that are maximised or minimised, and bounds that others must keep."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from lca_sweep.core.knobs import KnobError
+
+Point = tuple[float, ...]
+
+_OBJECTIVE = re.compile(r"(maximize|minimize) +(\S+)")
+_CONSTRAINT = re.compile(r"(\S+) *(>=|<=) *(\S+)")
+
+
+@dataclass(frozen=True)
+class Objective:
+    """A metric, and whether it is maximised."""
+
+    metric: str
+    maximize: bool = True
+
+    @classmethod
+    def parse(cls, text: str, knob: str) -> Objective:
+        """From `maximize val/accuracy`; KnobError, naming the knob, for any other words."""
+        found = _OBJECTIVE.fullmatch(text.strip())
+        if not found:
+            raise KnobError(f"{knob}={text}: must be maximize METRIC or minimize METRIC, e.g. maximize val/accuracy")
+        return cls(found[2], found[1] == "maximize")
+
+    def __str__(self) -> str:
+        return f"{'maximize' if self.maximize else 'minimize'} {self.metric}"
+
+    @property
+    def sign(self) -> int:
+        """By which a value is multiplied so that larger is better."""
+        return 1 if self.maximize else -1
+
+
+@dataclass(frozen=True)
+class Constraint:
+    """A metric that must be at least, or at most, some value."""
+
+    metric: str
+    at_least: bool
+    bound: float
+
+    @classmethod
+    def parse(cls, text: str, knob: str) -> Constraint:
+        """From `val/accuracy >= 0.93`; KnobError, naming the knob, for any other words."""
+        found = _CONSTRAINT.fullmatch(text.strip())
+        try:
+            bound = float(found[3]) if found else math.nan
+        except ValueError:
+            bound = math.nan
+        if not found or not math.isfinite(bound):
+            raise KnobError(f"{knob}={text}: must be METRIC >= NUMBER or METRIC <= NUMBER, e.g. val/accuracy >= 0.93")
+        return cls(found[1], found[2] == ">=", bound)
+
+    def __str__(self) -> str:
+        return f"{self.metric} {'>=' if self.at_least else '<='} {self.bound:g}"
+
+    def violation(self, value: float) -> float:
+        """By how much a value breaks it; <= 0 where it is kept, and for nan infinity."""
+        if math.isnan(value):
+            return math.inf
+        return self.bound - value if self.at_least else value - self.bound
+
+
+@dataclass(frozen=True)
+class Goal:
+    """One objective or several, the first of which is the one that a single number is told of, and constraints."""
+
+    objectives: tuple[Objective, ...] = (Objective("val/accuracy"),)
+    constraints: tuple[Constraint, ...] = ()
+
+    @property
+    def first(self) -> Objective:
+        """The objective by which trials of one front are told apart."""
+        return self.objectives[0]
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """All metrics that matter, each once."""
+        names = [objective.metric for objective in self.objectives] + [bound.metric for bound in self.constraints]
+        return tuple(dict.fromkeys(names))
+
+    def scores(self, metrics: Mapping[str, float]) -> Point:
+        """The objectives' values as they are; nan where a metric is missing."""
+        return tuple(float(metrics.get(objective.metric, math.nan)) for objective in self.objectives)
+
+    def violations(self, metrics: Mapping[str, float]) -> Point:
+        """By how much each constraint is broken; <= 0 where it is kept."""
+        return tuple(part.violation(float(metrics.get(part.metric, math.nan))) for part in self.constraints)
+
+    def gains(self, scores: Point) -> Point:
+        """Scores with their signs turned so that larger is better."""
+        return tuple(part.sign * score for part, score in zip(self.objectives, scores, strict=True))
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What is compared of a trial: its objectives' values, and by how much it breaks each constraint."""
+
+    scores: Point
+    violations: Point = ()
+
+    @property
+    def excess(self) -> float:
+        """By how much all broken constraints are broken; 0 where all are kept."""
+        return sum(max(0.0, violation) for violation in self.violations)
+
+
+def fronts(goal: Goal, trials: Mapping[int, Scored]) -> list[list[int]]:
+    """The trials in fronts, the best first: those that no other one dominates, those that only these dominate, ...
+
+    A trial dominates another if it breaks the constraints by less, or, where both keep them, if it is at least as good
+    by every objective and better by one (Deb et al. 2002, constrained domination). In each front by number.
+    """
+    left, found = sorted(trials), []
+    while left:
+        front = [one for one in left if not any(_dominates(goal, trials[other], trials[one]) for other in left)]
+        found.append(front)
+        left = [one for one in left if one not in set(front)]
+    return found
+
+
+def best_first(goal: Goal, trials: Mapping[int, Scored]) -> list[int]:
+    """The trials by front; in each by the first objective (ties: the lower number)."""
+    order = [sorted(front, key=lambda one: (-goal.gains(trials[one].scores)[0], one)) for front in fronts(goal, trials)]
+    return [one for front in order for one in front]
+
+
+def pareto(goal: Goal, trials: Mapping[int, Scored]) -> list[int]:
+    """The trials of the first front that keep all constraints, by number."""
+    kept = {number: scored for number, scored in trials.items() if scored.excess == 0}
+    return fronts(goal, kept)[0] if kept else []
+
+
+def _dominates(goal: Goal, one: Scored, other: Scored) -> bool:
+    if one.excess != other.excess:
+        return one.excess < other.excess
+    if one.excess > 0:
+        return False
+    pairs: Sequence[tuple[float, float]] = list(zip(goal.gains(one.scores), goal.gains(other.scores), strict=True))
+    return all(a >= b for a, b in pairs) and any(a > b for a, b in pairs)
