@@ -95,8 +95,8 @@ def _is_layer(name: str) -> bool:
 
 def _constants(config: Config, params: Mapping[str, Any]) -> dict[str, Any]:
     """What the space sets in the trial with these parameters."""
-    names, base = list(flat(config)), flat(config)
-    found = {}
+    base = flat(config)
+    names, found = list(base), {}
     for name, leaf in leaves(config.sweep.space, names, "sweep.space"):
         if "value" in leaf and holds(plain(leaf.get("when", {}), names), params):
             found[name] = float(leaf["value"]) if isinstance(base[name], float) else leaf["value"]
