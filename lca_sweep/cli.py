@@ -22,7 +22,6 @@ from lca_sweep.compose import compose, config_dir, groups, hydra_words, register
 from lca_sweep.config import Config, KnobError, validate
 from lca_sweep.core.errors import UserError
 from lca_sweep.overrides import UsageError
-from lca_sweep.places import located
 
 if TYPE_CHECKING:
     from lca_sweep.search.space import Space
@@ -133,6 +132,8 @@ def _run(words: Sequence[str], folders: Sequence[Path]) -> int:
     try:
         space = parse(config.sweep.space, config)
     except KnobError as error:
+        from lca_sweep.places import located
+
         raise located(error, words, folders) from error
     return start(resolved(config, space), space)
 
