@@ -32,6 +32,7 @@ from lca_sweep.search.study import Row, Study
 
 CHEAP = ["tpe", "random", "qmc", "cmaes", "nsga2", "grid"]
 SAMPLERS = [*CHEAP, "gp"]
+SLOW_GP = pytest.param("gp", marks=pytest.mark.slow)  # half a second for each proposal
 SPACE = Space(
     {
         "c": IntDistribution(0, 9),
@@ -139,13 +140,13 @@ def best(sampler: str, seed: int, trials: int, at_once: int = 1, **search: Any) 
 
 def test_cmaes_on_a_sphere() -> None:
     """Much nearer than random draws, also where trials are asked for eight at a time."""
-    for seed in range(3):
+    for seed in range(2):
         found = [best("cmaes", seed, 120, at_once, cmaes=Cmaes()) for at_once in (1, 8)]
         assert min(found) > best("random", seed, 120) / 10
 
 
 def test_nsga2_on_a_sphere() -> None:
-    gain = [best("nsga2", seed, 160, nsga2=Nsga2(population=16)) - best("random", seed, 160) for seed in range(3)]
+    gain = [best("nsga2", seed, 160, nsga2=Nsga2(population=16)) - best("random", seed, 160) for seed in range(2)]
     assert sum(gain) > 0
 
 
@@ -222,7 +223,7 @@ def test_trials_of_a_gaussian_process_that_are_asked_for_together_differ() -> No
     assert min(np.diff(places)) > 0.005
 
 
-@pytest.mark.parametrize("name", ["tpe", "gp", "nsga2", "cmaes"])
+@pytest.mark.parametrize("name", ["tpe", SLOW_GP, "nsga2", "cmaes"])
 def test_constraints_are_kept_to(name: str) -> None:
     """The objective grows with x, and x <= 0.5 is asked for: later trials keep to that better than random ones."""
     study = opened(InMemoryStorage(), config(name, startup_trials=8), {"x": FloatDistribution(0, 1)})
@@ -323,8 +324,8 @@ def test_what_the_sampler_does_not_heed_is_refused(search: Search, text: str) ->
         ("tpe", {"tpe": Tpe(multivariate=False)}),
         ("tpe", {"tpe": Tpe(constant_liar=False)}),
         ("tpe", {"startup_trials": 0}),
-        ("gp", {"gp": Gp(noiseless=True)}),
-        ("gp", {"startup_trials": 0}),
+        pytest.param("gp", {"gp": Gp(noiseless=True)}, marks=pytest.mark.slow),
+        pytest.param("gp", {"startup_trials": 0}, marks=pytest.mark.slow),
         ("cmaes", {"cmaes": Cmaes(sigma=0.5, population=4)}),
         ("cmaes", {"cmaes": Cmaes(population=6)}),
         ("nsga2", {"nsga2": Nsga2(population=5)}),
