@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, NoReturn
 from lca_sweep import __version__
 from lca_sweep.commands import COMMANDS
 from lca_sweep.compose import compose, config_dir, groups, hydra_words, register
-from lca_sweep.config import Config, validate
+from lca_sweep.config import Config, KnobError, validate
 from lca_sweep.core.errors import UserError
 from lca_sweep.overrides import UsageError
 
@@ -102,7 +102,7 @@ def _open(argv: list[str]) -> int:
     folders = [config_dir(), *_own_folder(flags.config_dir)]
     if any((flags.version, flags.help, flags.cfg, flags.info, flags.hydra_help, flags.shell_completion)):
         return _show(_answer_to(flags, folders))
-    return _run(compose(flags.overrides, folders))
+    return _run(flags.overrides, folders)
 
 
 def _answer_to(flags: argparse.Namespace, folders: list[Path]) -> str:
@@ -123,12 +123,18 @@ def _show(text: str) -> int:
     return 0
 
 
-def _run(config: Config) -> int:
+def _run(words: Sequence[str], folders: Sequence[Path]) -> int:
     """Check everything that can be checked before anything is written, then start."""
+    config = compose(words, folders)
     validate(config)
     from lca_sweep.search.space import parse, resolved  # after a wrong knob was refused: Optuna takes a while to import
 
-    space = parse(config.sweep.space, config)
+    try:
+        space = parse(config.sweep.space, config)
+    except KnobError as error:
+        from lca_sweep.places import located
+
+        raise located(error, words, folders) from error
     return start(resolved(config, space), space)
 
 

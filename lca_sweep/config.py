@@ -7,7 +7,19 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl
 
-from lca_sweep.core.knobs import Init, KnobError, Model, Prior, Trainer, TrialKnobs, check, check_trial, knob
+from lca_sweep.core.knobs import (
+    Init,
+    KnobError,
+    Model,
+    Prior,
+    Trainer,
+    TrialKnobs,
+    check,
+    check_trial,
+    flat,
+    knob,
+    written,
+)
 from lca_sweep.core.objective import Constraint, Goal, Objective
 
 __all__ = [
@@ -100,6 +112,7 @@ class Nsga2:
 
 
 SAMPLERS = ("tpe", "random", "qmc", "grid", "cmaes", "gp", "nsga2")
+WITH_STARTUP = ("tpe", "gp")  # samplers that begin with random draws
 
 
 @dataclass
@@ -210,7 +223,9 @@ class Sweep:
     time_budget: float | None = knob(None, "seconds after which a start stops, to go on another time", gt=0)
     grace: float = knob(25.0, "seconds from SIGTERM to an end at once; in between epochs are finished", ge=0)
     space: dict[str, Any] = knob(
-        {}, "what is searched: a tree like the knobs', leaves {low, high, log, step} or {choices}"
+        {},
+        "what is searched: a tree like the knobs', leaves {low, high, log, step}, {choices} or {value}, each also with "
+        "when: a tree of other knobs' values for which it exists",
     )
 
     def total(self) -> int:
@@ -245,7 +260,7 @@ def validate(config: Config) -> None:
     """Raise KnobError in one line if a knob is out of its range, or if two knobs contradict each other."""
     check(config)
     check_trial(config.trial())
-    config.search.goal()
+    _check_sampler(config.search)
     if config.pruner.name == "halving" and config.pack.size < config.pruner.eta:
         raise KnobError(
             f"pack.size={config.pack.size}: pruner=halving compares the trials of a pack; "
@@ -268,6 +283,19 @@ def validate(config: Config) -> None:
         _check_storage(config.sweep.storage)
     if config.model.widths is not None and not config.model.widths:
         raise KnobError("model.widths=[]: must name at least one hidden layer (or be null)")
+
+
+def _check_sampler(search: Search) -> None:
+    """Raise KnobError if the sampler cannot do what is asked for, or if a knob is set that only others have."""
+    values, defaults = flat(search), flat(Search())
+    for name, value in values.items():
+        section = name.partition(".")[0]
+        others = section in SAMPLERS and section != search.sampler
+        others |= name == "startup_trials" and search.sampler not in WITH_STARTUP
+        if others and value != defaults[name]:
+            raise KnobError(f"search.{name}={written(value)}: has no effect with search.sampler={search.sampler}")
+    if len(search.goal().objectives) > 1 and search.sampler == "cmaes":
+        raise KnobError(f"search.objectives={search.objectives}: search.sampler=cmaes takes one; say e.g. search=nsga2")
 
 
 def _check_storage(place: str) -> None:

@@ -72,7 +72,7 @@ class MortalStorage(InMemoryStorage):
 
 
 def config(sampler: str = "tpe", trials: int = TRIALS) -> Config:
-    search = Search(sampler=sampler, startup_trials=3, deterministic=True, generation=PACKS)
+    search = Search(sampler=sampler, startup_trials=1, deterministic=True, generation=PACKS)
     return Config(
         pack=Pack(size=SIZE), trainer=Trainer(epochs=EPOCHS), search=search, sweep=Sweep(name="s", trials=trials)
     )

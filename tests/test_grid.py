@@ -17,6 +17,7 @@ from test_ledger import Died, Life
 
 from lca_sweep.config import Config, KnobError, Search, Sweep, validate
 from lca_sweep.search import grid
+from lca_sweep.search.conditional import Allowed
 from lca_sweep.search.space import Space, parse, resolved
 from lca_sweep.search.study import Study
 
@@ -176,3 +177,63 @@ def test_more_trials_than_points_are_refused() -> None:
         parse(LR, config(4))
     assert str(caught.value) == "sweep.trials=4: the grid has 3 points; must be <= 3 (or null: all of them)"
     assert len(parse(LR, config(2))) == 1  # fewer are the first so many
+
+
+# --- knobs that only some points have --------------------------------------------------------------------------------
+
+
+@st.composite
+def conditional(draw: st.DrawFn) -> Space:
+    """A few knobs, of which some exist for some values of one that was written before or after them."""
+    names = [f"k{n}" for n in range(draw(st.integers(1, 5)))]
+    space = {name: IntDistribution(0, draw(st.integers(1, 3))) for name in names}
+    when = {}
+    for place, name in enumerate(names[1:], 1):
+        if draw(st.booleans()):
+            other = names[draw(st.integers(0, place - 1))]
+            when[name] = {other: Allowed(tuple(draw(st.sets(st.integers(0, space[other].high), min_size=1))))}
+    return Space({name: space[name] for name in draw(st.permutations(names))}, when)
+
+
+@given(conditional())
+def test_each_point_that_exists_is_there_once(space: Space) -> None:
+    """Against all combinations of all knobs, less the knobs that do not exist there."""
+    points = [grid.point(space, index) for index in range(grid.size(space))]
+    combinations = itertools.product(*(range(distribution.high + 1) for distribution in space.values()))
+    whole = [dict(zip(space, values, strict=True)) for values in combinations]
+    expected = {tuple(params.get(name) for name in space) for params in map(space_active(space), whole)}
+    assert sorted(map(str, expected)) == sorted(str(tuple(point.get(name) for name in space)) for point in points)
+    assert all(space.exact(point) for point in points)
+
+
+def space_active(space: Space) -> Any:
+    return lambda params: {name: params[name] for name in space.active(params)}
+
+
+@settings(max_examples=10)
+@given(conditional(), st.integers(1, 4), st.booleans())
+def test_a_search_goes_along_such_a_grid(space: Space, at_once: int, reopen: bool) -> None:
+    storage, size = InMemoryStorage(), grid.size(space)
+    study = Study.open(config(1), "s", space, storage)
+    for pack in range(-(-size // at_once)):
+        study = Study.open(config(1), "s", space, storage) if reopen else study
+        study.ask([pack] * min(at_once, size - pack * at_once))
+    assert [row.params for row in study.rows()] == [grid.point(space, index) for index in range(size)]
+
+
+def test_a_grid_with_widths_of_layers() -> None:
+    tree = {"model": {"depth": {"low": 1, "high": 2}, "widths": {"choices": [10, 20, 30]}}}
+    wanted = config()
+    assert resolved(wanted, parse(tree, wanted)).sweep.total() == 3 + 3 * 3
+
+
+def test_a_grid_that_is_walked_takes_a_look_at_each_row_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So a thousand points take a hundred times as long as ten, and not ten thousand times."""
+    looked = []
+    point = grid.Grid.point
+    monkeypatch.setattr(grid.Grid, "point", lambda self, index: looked.append(index) or point(self, index))
+    study = Study.open(config(1), "s", {f"k{n}": IntDistribution(0, 9) for n in range(3)}, InMemoryStorage())
+    for pack in range(100):
+        study.ask([pack] * 2)
+        study.finish(2 * pack, "complete", 0.5)
+    assert len(looked) < 4 * 200

@@ -133,7 +133,7 @@ WRONG: list[tuple[dict[Any, Any], list[str]]] = [
     (nested({"trainer.train_size": {"low": 0, "high": 2}}), ["train_size.low=0:", "must be >= 1"]),
     (nested({"trainer.algorithm": {"low": 0, "high": 1}}), ["trainer.algorithm:", "give choices"]),
     (nested({"trainer.algorithm": {"choices": ["bp", "gpb"]}}), ["choices[1]=gpb:", "must be one of gbp, bp"]),
-    ({"model": {"widths": {"choices": [[1], [2]]}}}, ["sweep.space.model.widths:", "not a single value"]),
+    ({"model": {"widths": {"choices": [[1], [2]]}}}, ["sweep.space.model.widths.choices[0]=[1]:", "whole number"]),
     # not a tree, not a leaf
     ({"trainer": 3}, ["sweep.space.trainer=3:", "tree of knobs"]),
     ({"trainer": {"lr": 0.1}}, ["sweep.space.trainer.lr=0.1:", "low", "choices"]),

@@ -49,10 +49,11 @@ def importances(rows: Sequence[Row], space: Space) -> tuple[int, dict[str, float
     """How much each searched knob decides which trials are in the best third, the largest first, sum 1.
 
     PED-ANOVA (Watanabe et al. 2023), told by the objective at the last epoch that at least half of the trials reached,
-    which comes first: so trials that left early count too. Seeds are not among the knobs. Empty where there are too few
-    trials, all do equally well, or there is only one knob.
+    which comes first: so trials that left early count too. Seeds are not among the knobs, nor what not every trial has.
+    Empty where there are too few trials, all do equally well, or there is only one knob.
     """
-    space = {name: distribution for name, distribution in space.items() if not name.endswith("seed")}
+    when = Space.of(space).when
+    space = Space({name: found for name, found in space.items() if not name.endswith("seed") and name not in when})
     ended = [row for row in rows if row.values and row.state in ("complete", "pruned")]
     if len(ended) < FEWEST or len(space) < 2:
         return 0, {}

@@ -23,7 +23,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from lca_sweep.config import Config, KnobError, Search
 from lca_sweep.search.outage import Patience, silent
-from lca_sweep.search.sampler import make_sampler
+from lca_sweep.search.sampler import make_samplers
 from lca_sweep.search.space import Space
 from lca_sweep.search.storage import shown
 from lca_sweep.search.table import Table
@@ -59,7 +59,8 @@ class Study:
     """
 
     def __init__(self, name: str, search: Search, space: Space, table: Table) -> None:
-        self._name, self._search, self._space = name, search, space
+        self._name, self._space = name, Space.of(space)
+        self._samplers = make_samplers(search, self._space)
         self._loose: set[int] = set()  # rows that wait for a pack
         self._training: set[int] = set()  # rows that run in one
         self._packs: dict[int, set[int]] = {}  # rows of each pack
@@ -186,9 +187,12 @@ class Study:
         if misfit := self._misfit(number):
             self.finish(number, "failed", 0.0, f"put in by hand with {misfit}, which is not in sweep.space")
             return False
-        whole = self._propose(number)
-        for name, distribution in self._space.items():
-            self._set_param(number, name, distribution.to_internal_repr(whole.params[name]))
+        whole, known = self._propose(number), self._trial(number).system_attrs
+        for key, value in whole.system_attrs.items():  # what the sampler notes of it
+            if known.get(key) != value:
+                self._set_system_attr(number, key, value)
+        for name in [name for name in self._space.order if name in whole.params]:  # what others depend on first
+            self._set_param(number, name, self._space[name].to_internal_repr(whole.params[name]))
         for key, value in attrs.items():  # the pack last: with it the row is whole
             self._set_attr(number, key, value)
         return True
@@ -203,21 +207,24 @@ class Study:
         return self._table.add(
             create_trial(
                 state=TrialState.RUNNING,
-                params={name: proposed.params[name] for name in self._space},
-                distributions=dict(self._space),
+                params={name: proposed.params[name] for name in self._space if name in proposed.params},
+                distributions={name: self._space[name] for name in self._space if name in proposed.params},
                 user_attrs=dict(attrs),
                 system_attrs=dict(proposed.system_attrs),
             )
         )
 
     def _propose(self, number: int) -> FrozenTrial:
-        return self._table.mirror.propose(number, self._space, make_sampler(self._search, self._space, number))
+        return self._table.mirror.propose(number, self._space, self._samplers(number))
 
     def _set_param(self, number: int, name: str, value: float) -> None:
         self._table.write(number, lambda storage, id: storage.set_trial_param(id, name, value, self._space[name]))
 
     def _set_attr(self, number: int, key: str, value: Any) -> None:
         self._table.write(number, lambda storage, id: storage.set_trial_user_attr(id, key, value))
+
+    def _set_system_attr(self, number: int, key: str, value: Any) -> None:
+        self._table.write(number, lambda storage, id: storage.set_trial_system_attr(id, key, value))
 
     def _note(self, number: int) -> None:
         """Keep the sets of rows right after a row has changed."""
@@ -248,7 +255,7 @@ def row_of(trial: FrozenTrial, space: Space) -> Row:
     """A trial of Optuna's in a study of this space."""
     attrs, done = trial.user_attrs, trial.state == TrialState.COMPLETE
     # what an older version left half-written belongs to no pack yet
-    half = not trial.state.is_finished() and not space.keys() <= trial.params.keys()
+    half = not trial.state.is_finished() and not Space.of(space).whole(trial.params)
     return Row(
         number=trial.number,
         state=_NAMES[trial.state],
@@ -267,9 +274,13 @@ def row_of(trial: FrozenTrial, space: Space) -> Row:
 
 
 def misfit(params: Mapping[str, Any], space: Space) -> str:
-    """A parameter of a row that others put in which a sweep of this space cannot have; empty if there is none."""
+    """A parameter of a row that others put in which a sweep of this space cannot have; empty if there is none.
+
+    A knob that not every trial has must come with those on which that depends.
+    """
+    active = Space.of(space).active(params)
     for name, value in params.items():
-        if name not in space or not _holds(space[name], value):
+        if name not in active or not _holds(space[name], value):
             return f"{name}={' '.join(str(value).split())[:80]}"
     return ""
 

@@ -16,6 +16,7 @@ from typing import Any
 from lca_sweep.config import Config, KnobError
 from lca_sweep.core.data import Splits
 from lca_sweep.core.errors import UserError, first_line
+from lca_sweep.search.sampler import check_installed
 from lca_sweep.search.space import Space, bounds
 from lca_sweep.search.storage import database, journal
 from lca_sweep.search.study import Study
@@ -45,6 +46,7 @@ def run(config: Config, space: Space) -> int:
     it needs was lost on the way (a disk, a database); 130, 143: interrupted, terminated. After 3, 130 and 143 the same
     command goes on. Everything that can be refused is refused before anything is written.
     """
+    check_installed(config.search)
     data = data_of(config)
     _check_images(config, space, data)
     name = config.sweep.name or derived_name(config)

@@ -45,9 +45,9 @@ class Source:
 
 def gather(source: Source, analyses: Mapping[int, Analysis]) -> SweepResult:
     """The sweep as a report has it. Raises StorageError if the checkpoints cannot be listed."""
-    space = source.space
+    space = Space.of(source.space)
     # others were put in by hand, with what this sweep cannot have
-    rows = [row for row in source.rows if row.params.keys() == space.keys() and not misfit(row.params, space)]
+    rows = [row for row in source.rows if space.exact(row.params) and not misfit(row.params, space)]
     history = histories(source.storage, rows, source.uid)
     epoch, shares = importances(rows, space)
 

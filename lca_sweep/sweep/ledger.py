@@ -213,4 +213,5 @@ class Ledger:
         return flat(knobs(self.config, row.params))
 
     def _record(self, row: Row, pack: int) -> TrialRecord:
-        return TrialRecord(row.number, pack, self._knobs(row), frozenset(row.params), self.tags)
+        whole = {**self._knobs(row), **row.params}  # widths layer by layer too, as they are searched
+        return TrialRecord(row.number, pack, whole, frozenset(row.params), self.tags)
