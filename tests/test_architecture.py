@@ -23,8 +23,8 @@ PACKAGE = ROOT / "lca_sweep"
 HEIGHT = {"core": 0, "search": 1, "tracking": 1, "report": 1, "sweep": 2, "door": 3}
 DOOR = HEIGHT["door"]
 
-# What the package can do without, and is brought by an extra or by what another one needs.
-OPTIONAL = {"cmaes": "the extra of that name", "scipy": "scikit-learn"}
+# What the package can do without: an extra brings it.
+OPTIONAL = {"cmaes"}
 # Who may import which framework; whatever is not named here belongs to the standard library or to nobody.
 HOMES = {
     "cmaes": {"search"},
@@ -230,7 +230,7 @@ def project() -> dict[str, list[Requirement]]:
 
 def test_what_is_imported_is_declared_and_no_more() -> None:
     used = set().union(*(third_party(imported(module)) for module in FILES))
-    assert {canonicalize_name(DISTRIBUTION.get(name, name)) for name in used - OPTIONAL.keys()} == {
+    assert {canonicalize_name(DISTRIBUTION.get(name, name)) for name in used - OPTIONAL} == {
         canonicalize_name(requirement.name) for requirement in project()[""]
     }
 
