@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lca_sweep.core import Pack, Splits, Trial, TrialKnobs, load
 from lca_sweep.core.epoch import train_epoch
-from lca_sweep.core.images import Loaded, Training, load_images, load_training
+from lca_sweep.core.images import Loaded, Ordered, load_images, load_ordered
 from lca_sweep.core.knobs import replace
 
 BATCH = 500
@@ -34,7 +34,7 @@ def floor(widths: Sequence[int], steps: int) -> Callable[[], None]:
     return run
 
 
-def ours(trials: Sequence[TrialKnobs], data: Splits, train: Training, padding: float) -> Callable[[], object]:
+def ours(trials: Sequence[TrialKnobs], data: Splits, train: Ordered, padding: float) -> Callable[[], object]:
     """One epoch of a pack."""
     pack = Pack.start([Trial(n, knobs) for n, knobs in enumerate(trials)], data.inputs, data.classes, padding=padding)
     return lambda: train_epoch(pack, train)
@@ -71,7 +71,7 @@ def main(rounds: int) -> None:
     """Print the tables."""
     torch.set_num_threads(1)
     data = load("mnist")
-    train, whole = load_training(data.train, data.scale, "cpu"), load_images(data.train, data.scale, "cpu")
+    train, whole = load_ordered(data.train, data.scale, "cpu"), load_images(data.train, data.scale, "cpu")
     steps, paper = len(whole.y) // BATCH, TrialKnobs()
     plain = replace(paper, {"trainer.algorithm": "bp"})
     kept = (len(train.heard), *PAPER[1:])
