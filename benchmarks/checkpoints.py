@@ -12,7 +12,7 @@ from training import BATCH
 
 from lca_sweep.core import Pack, Trial, TrialKnobs, load
 from lca_sweep.core.epoch import train_epoch
-from lca_sweep.core.images import load_training
+from lca_sweep.core.images import load_ordered
 from lca_sweep.core.knobs import flat
 from lca_sweep.sweep import checkpoint
 from lca_sweep.sweep.checkpoint import Checkpoint, Owner
@@ -25,7 +25,7 @@ def main(rounds: int) -> None:
     """Print the table."""
     torch.set_num_threads(1)
     data, paper = load("mnist"), TrialKnobs()
-    train = load_training(data.train, data.scale, "cpu")
+    train = load_ordered(data.train, data.scale, "cpu")
     pack = Pack.start([Trial(n, paper) for n in range(SIZE)], data.inputs, data.classes)
     train_epoch(pack, train)
     owner = Owner.of("sweep", {str(n): flat(paper) for n in range(SIZE)})

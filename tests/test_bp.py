@@ -18,7 +18,7 @@ from lca_sweep.core import gbp as general
 from lca_sweep.core.algorithm import ALGORITHMS
 from lca_sweep.core.epoch import train_epoch
 from lca_sweep.core.gbp import cross_entropy
-from lca_sweep.core.images import load_training
+from lca_sweep.core.images import load_ordered
 from lca_sweep.core.knobs import TrialKnobs, walk
 from lca_sweep.core.network import outputs
 from lca_sweep.core.pack import Bucket, group
@@ -86,7 +86,7 @@ def test_gradients_equal_autograd(pack: Pack, seed: int) -> None:
     x, y, _ = batch(pack, seed)
     for bucket in pack.buckets:
         layers = of_bp(bucket)
-        trace = plain.forward(layers, bucket.fan_in, x, [])
+        trace = plain.forward(plain.prepare(layers), bucket.fan_in, x, [])
         loss, dz = cross_entropy(trace[-1].z, y)
         gradients = plain.backward(layers, trace, dz)
         for t in range(len(bucket.trials)):
@@ -113,7 +113,8 @@ def test_it_is_gbp_without_spikes_and_slabs(pack: Pack, seed: int) -> None:
     for bucket in pack.buckets:
         layers = of_bp(bucket)
         noise = [torch.randn(*units.shape, BATCH, dtype=torch.float64, generator=rng) for units in bucket.units[1:]]
-        one, other = plain.forward(layers, bucket.fan_in, x, []), general.forward(layers, bucket.fan_in, x, noise)
+        one = plain.forward(plain.prepare(layers), bucket.fan_in, x, [])
+        other = general.forward(general.prepare(layers), bucket.fan_in, x, noise)
         for t, u in zip(one, other, strict=True):
             assert torch.equal(t.z, u.z)
         dz = cross_entropy(one[-1].z, y)[1]
@@ -154,7 +155,7 @@ def test_a_step_is_that_of_torch() -> None:
         optimiser.zero_grad()
         torch.nn.functional.cross_entropy(outputs(weights, x[rows].t()).t(), y[rows]).backward()
         optimiser.step()
-    train_epoch(pack, load_training(data.train, data.scale, "cpu"))
+    train_epoch(pack, load_ordered(data.train, data.scale, "cpu"))
     for w, expected in zip(pack.network(0).layers, weights, strict=True):
         close(w.m, expected.detach(), 1e-8)
 

@@ -13,7 +13,7 @@ from hypothesis import given
 from torch import Tensor
 
 from lca_sweep.core import Pack, SpikeSlab
-from lca_sweep.core.gbp import backward, cross_entropy, forward
+from lca_sweep.core.gbp import backward, cross_entropy, forward, prepare
 from lca_sweep.core.network import outputs
 from lca_sweep.core.pack import Bucket
 
@@ -46,7 +46,7 @@ def test_gradients_equal_autograd(pack: Pack, seed: int) -> None:
     x, y = batch(pack, rng)
     for bucket in pack.buckets:
         layers, noise = [layer.w for layer in bucket.layers], noise_for(bucket, rng)
-        trace = forward(layers, bucket.fan_in, x, noise)
+        trace = forward(prepare(layers), bucket.fan_in, x, noise)
         loss, dz = cross_entropy(trace[-1].z, y)
         gradients = backward(layers, trace, dz)
         for t in range(len(bucket.trials)):
@@ -72,7 +72,7 @@ def test_the_golden_case() -> None:
     assert any((w.pi == 0).any() and (w.pi == 1).any() and (w.xi == 0).any() for w in layers)  # what it is there for
     fan_in = [torch.full((1, 1, 1), w.m.shape[2], dtype=torch.float64) for w in layers]
     noise = [golden[f"eps{d}"].unsqueeze(0) for d in range(3)]
-    trace = forward(layers, fan_in, golden["x"], noise)
+    trace = forward(prepare(layers), fan_in, golden["x"], noise)
     for d, layer in enumerate(trace):
         torch.testing.assert_close(layer.z[0], golden[f"z{d}"], rtol=1e-10, atol=1e-14)
         torch.testing.assert_close(layer.d[0], golden[f"delta{d}"], rtol=1e-10, atol=1e-14)
@@ -95,7 +95,7 @@ def test_a_network_of_absent_weights_knows_nothing(seed: int) -> None:
     """pi = 1: z = 0, the loss of a guess, and no gradient but that of pi."""
     bucket, x, y, noise = one_bucket(seed)
     layers = [layer.w._replace(pi=torch.ones_like(layer.w.pi)) for layer in bucket.layers]
-    trace = forward(layers, bucket.fan_in, x, noise)
+    trace = forward(prepare(layers), bucket.fan_in, x, noise)
     loss, dz = cross_entropy(trace[-1].z, y)
     assert all((layer.z == 0).all() for layer in trace)
     torch.testing.assert_close(loss, torch.full_like(loss, math.log(4)))
@@ -112,7 +112,8 @@ def test_a_deterministic_network_is_an_ordinary_one(seed: int) -> None:
     x, y = torch.rand(6, BATCH, dtype=torch.float64, generator=rng), torch.randint(3, (BATCH,), generator=rng)
     stacked = [SpikeSlab(*(p.unsqueeze(0) for p in w)) for w in layers]
     fan_in = [torch.full((1, 1, 1), n, dtype=torch.float64) for n in (6, 5)]
-    trace = forward(stacked, fan_in, x, [torch.randn(1, n, BATCH, dtype=torch.float64, generator=rng) for n in (5, 3)])
+    noise = [torch.randn(1, n, BATCH, dtype=torch.float64, generator=rng) for n in (5, 3)]
+    trace = forward(prepare(stacked), fan_in, x, noise)
     weights = [w.m.clone().requires_grad_() for w in layers]
     z = outputs(weights, x)
     close(trace[-1].z[0], z.detach(), 1e-12)
@@ -131,7 +132,7 @@ def test_z_has_the_moments_of_sampled_networks(seed: int) -> None:
     x = torch.rand(6, 1, dtype=torch.float64, generator=rng)
     draws = 20_000
     z = forward(
-        [SpikeSlab(*(p.unsqueeze(0) for p in w))],
+        prepare([SpikeSlab(*(p.unsqueeze(0) for p in w))]),
         [torch.full((1, 1, 1), 6.0, dtype=torch.float64)],
         x.expand(6, draws),
         [torch.randn(1, 3, draws, dtype=torch.float64, generator=rng)],
@@ -150,7 +151,7 @@ def on(device: str) -> list[Tensor]:
     bucket, x, y, noise = one_bucket(0)
     layers = [SpikeSlab(*(p.to(device) for p in layer.w)) for layer in bucket.layers]
     fan_in, eps = [n.to(device) for n in bucket.fan_in], [e.to(device) for e in noise]
-    trace = forward(layers, fan_in, x.to(device), eps)
+    trace = forward(prepare(layers), fan_in, x.to(device), eps)
     loss, dz = cross_entropy(trace[-1].z, y.to(device))
     return [loss.cpu(), *(p.cpu() for gradient in backward(layers, trace, dz) for p in gradient)]
 

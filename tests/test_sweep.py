@@ -38,7 +38,7 @@ from sweep_helpers import (
 
 from lca_sweep.cli import main
 from lca_sweep.core.data import Splits, load
-from lca_sweep.core.gbp import cross_entropy, forward
+from lca_sweep.core.gbp import cross_entropy, forward, prepare
 from lca_sweep.core.halving import Halving
 from lca_sweep.core.knobs import TrialKnobs, flat, replace
 from lca_sweep.core.network import Network
@@ -198,7 +198,7 @@ def accuracy(network: Network, data: Splits, seed: int, epoch: int) -> float:
     images = torch.tensor(data.validation.x).float().mul(1 / data.scale).t()
     noise = [torch.empty(1, width, images.shape[1]).normal_(generator=rng) for width in network.widths[1:]]
     fan_in = [torch.full((1, 1, 1), float(width)) for width in network.widths[:-1]]
-    z, y = forward(layers, fan_in, images, noise)[-1].z, torch.tensor(data.validation.y)
+    z, y = forward(prepare(layers), fan_in, images, noise)[-1].z, torch.tensor(data.validation.y)
     assert cross_entropy(z, y)[0].isfinite()
     return float((z.argmax(1) == y).sum(1).double() / len(y))
 

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from torch import Tensor
 
 from lca_sweep.core import bp, gbp
+from lca_sweep.core.images import Batch
 from lca_sweep.core.spikeslab import SpikeSlab
 
 Gradient = tuple[Tensor, ...]  # one layer's, each (trials, out, in): for the numbers in TRAINED, in that order
@@ -24,8 +25,11 @@ class Algorithm(Protocol):
     def RANDOM(self) -> bool:
         """Whether weights are random: then a pass needs noise, and weights have categories."""
 
+    def prepare(self, layers: Sequence[SpikeSlab]) -> Sequence[Any]:
+        """What `forward` takes of the weights, as long as they stay what they are."""
+
     def forward(
-        self, layers: Sequence[SpikeSlab], fan_in: Sequence[Tensor], x: Tensor, noise: Sequence[Tensor]
+        self, layers: Sequence[Any], fan_in: Sequence[Tensor], x: Tensor | Batch, noise: Sequence[Tensor]
     ) -> Sequence[Any]:
         """What `backward` needs of each layer, with its input `a` and its pre-activation `z`."""
 

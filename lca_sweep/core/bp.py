@@ -10,8 +10,9 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from lca_sweep.core.gbp import back_project, correlate, gate, project
-from lca_sweep.core.spikeslab import SpikeSlab
+from lca_sweep.core.gbp import back_project, correlate, project
+from lca_sweep.core.images import Batch
+from lca_sweep.core.spikeslab import SpikeSlab, gate
 
 TRAINED = ("m",)
 RANDOM = False
@@ -21,13 +22,18 @@ RANDOM = False
 class LayerTrace:
     """What the backward pass needs of one layer's forward pass."""
 
-    a: Tensor  # (in, batch) images, or (trials, in, batch): the layer's input
+    a: Tensor | Batch  # (in, batch) images, or (trials, in, batch): the layer's input
     z: Tensor  # (trials, out, batch) pre-activation
     scale: Tensor  # (trials, 1, 1) 1 / sqrt(fan_in)
 
 
+def prepare(layers: Sequence[SpikeSlab]) -> list[Tensor]:
+    """What `forward` takes of the weights."""
+    return [layer.m for layer in layers]
+
+
 def forward(
-    layers: Sequence[SpikeSlab], fan_in: Sequence[Tensor], x: Tensor, noise: Sequence[Tensor]
+    layers: Sequence[Tensor], fan_in: Sequence[Tensor], x: Tensor | Batch, noise: Sequence[Tensor]
 ) -> list[LayerTrace]:
     """Pass of images `x` (in, batch); there is no `noise` in it."""
     trace: list[LayerTrace] = []
@@ -36,7 +42,7 @@ def forward(
         if trace:
             a = trace[-1].z.clamp_min(0)  # ReLU between layers
         scale = n.rsqrt()
-        trace.append(LayerTrace(a, project(layer.m, a).mul_(scale), scale))
+        trace.append(LayerTrace(a, project(layer, a).mul_(scale), scale))
     return trace
 
 
@@ -47,6 +53,6 @@ def backward(layers: Sequence[SpikeSlab], trace: Sequence[LayerTrace], dz: Tenso
         t = trace[depth]
         g = dz * t.scale
         gradients.append((correlate(g, t.a),))
-        if depth > 0:
+        if isinstance(t.a, Tensor) and depth > 0:
             dz = gate(back_project(layers[depth].m, g), t.a)  # ReLU
     return gradients[::-1]

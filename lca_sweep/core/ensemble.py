@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lca_sweep.core.data import Images
 from lca_sweep.core.epoch import evaluate
-from lca_sweep.core.images import Loaded, load_images
+from lca_sweep.core.images import Loaded, load_images, load_ordered
 from lca_sweep.core.knobs import KnobError, Range, require
 from lca_sweep.core.network import Network
 from lca_sweep.core.pack import Bucket
@@ -48,7 +48,8 @@ def score_ensemble(
     loaded = load_images(images, scale, device)
     rngs = [generator(seed, Purpose.ENSEMBLE, device=device) for seed in seeds]
     p, own = _average(networks, loaded, draws, rngs)
-    field = [evaluate(Bucket.of(*pair), loaded, Purpose.TEST, 0)[1][0] for pair in zip(networks, seeds, strict=True)]
+    ordered = load_ordered(images, scale, device)
+    field = [evaluate(Bucket.of(*pair), ordered, Purpose.TEST, 0)[1][0] for pair in zip(networks, seeds, strict=True)]
     mean = accuracies((network.mean() for network in networks), loaded)
     averaged = correct(p, loaded.y) / len(loaded.y)
     nll, ece = negative_log_likelihood(p, loaded.y), calibration_error(p, loaded.y)

@@ -9,27 +9,29 @@ from lca_sweep.core import adam
 from lca_sweep.core.adam import ProjectedAdam
 from lca_sweep.core.algorithm import Gradient
 from lca_sweep.core.gbp import cross_entropy
-from lca_sweep.core.images import Loaded, Training
+from lca_sweep.core.images import Batch, Ordered
 from lca_sweep.core.metrics import prior_loss, prior_tensors, weight_metrics
 from lca_sweep.core.pack import Bucket, Pack
 from lca_sweep.core.prior import kl_gradient
 from lca_sweep.core.rng import Purpose, generator
+from lca_sweep.core.spikeslab import SpikeSlab
+from lca_sweep.core.subnetworks import correct
 
 EVALUATION_BATCH = 1000  # images at once; fixed, because the noise drawn for an image depends on it
 
 
 @torch.inference_mode()
-def train_epoch(pack: Pack, train: Training) -> dict[int, dict[str, float]]:
+def train_epoch(pack: Pack, train: Ordered) -> dict[int, dict[str, float]]:
     """One pass over the training images, in place; the metrics of each trial that come from it."""
     pack.epoch += 1
-    images, batch_size = train.images, pack.trainer.batch_size
+    batch_size = pack.trainer.batch_size
     rng = generator(pack.trainer.batch_seed, Purpose.ORDER, pack.epoch)
-    order = torch.randperm(len(images.y), generator=rng).to(images.y.device)
-    steps = len(images.y) // batch_size  # an incomplete batch is dropped
+    order = torch.randperm(len(train.y), generator=rng).to(train.y.device)
+    steps = len(train.y) // batch_size  # an incomplete batch is dropped
     runs = [BucketEpoch(bucket, train, pack.epoch, pack.steps, batch_size) for bucket in pack.buckets]
-    box = pack.like.new_empty(batch_size, len(train.heard))
-    for batch in order[: steps * batch_size].view(steps, -1):
-        x, y = images.floats(images.pixels.index_select(0, batch), box), images.y.index_select(0, batch)
+    box = train.box(batch_size, pack.like)
+    for rows in order[: steps * batch_size].view(steps, -1):
+        x, y = train.batch(rows, box), train.y.index_select(0, rows)
         for run in runs:
             run.step(x, y)
     pack.steps += steps
@@ -40,9 +42,9 @@ def train_epoch(pack: Pack, train: Training) -> dict[int, dict[str, float]]:
 class BucketEpoch:
     """One epoch of one bucket; between its start and `finish` the first layer lives here, without silent inputs."""
 
-    def __init__(self, bucket: Bucket, train: Training, epoch: int, steps: int, batch: int) -> None:
+    def __init__(self, bucket: Bucket, train: Ordered, epoch: int, steps: int, batch: int) -> None:
         """`steps` is the number of steps taken before this epoch."""
-        self.bucket, self.train, self.images = bucket, train, len(train.images.y)
+        self.bucket, self.train, self.images = bucket, train, len(train.y)
         self.algorithm = bucket.algorithm
         self.noise = Noise(bucket, Purpose.TRAIN, epoch, batch)
         first = bucket.layers[0]
@@ -51,6 +53,7 @@ class BucketEpoch:
         trainers, trained = [trial.knobs.trainer for trial in bucket.trials], self.algorithm.TRAINED
         self.optimiser = ProjectedAdam([*self.layers, self.silent], trainers, steps, trained)
         self.weights = [layer.w for layer in self.layers]
+        self.fan_in = train.fan_in(bucket.fan_in)
         self.no_gradient = tuple(torch.zeros_like(getattr(self.silent.w, name)) for name in trained)
         self.has_prior = any(trial.knobs.prior.weight > 0 for trial in bucket.trials)
         if self.has_prior:
@@ -62,9 +65,9 @@ class BucketEpoch:
         # the largest activation of each hidden unit in this epoch
         self.active = [torch.zeros_like(units, dtype=first.w.m.dtype) for units in bucket.units[1:-1]]
 
-    def step(self, x: Tensor, y: Tensor) -> None:
+    def step(self, x: Batch, y: Tensor) -> None:
         """One mini-batch: x (heard inputs, batch), y (batch)."""
-        trace = self.algorithm.forward(self.weights, self.bucket.fan_in, x, self.noise.draw())
+        trace = self.algorithm.forward(self.algorithm.prepare(self.weights), self.fan_in, x, self.noise.draw())
         loss, dz = cross_entropy(trace[-1].z, y)
         gradients: list[Gradient] = [*self.algorithm.backward(self.weights, trace, dz), self.no_gradient]
         if self.has_prior:
@@ -124,17 +127,19 @@ class Noise:
 
 
 @torch.inference_mode()
-def evaluate(bucket: Bucket, images: Loaded, purpose: Purpose, epoch: int) -> tuple[list[float], list[float]]:
+def evaluate(bucket: Bucket, images: Ordered, purpose: Purpose, epoch: int) -> tuple[list[float], list[float]]:
     """Cross-entropy and accuracy of the (stochastic) forward pass, for every trial of a bucket."""
-    layers = [layer.w for layer in bucket.layers]
+    first, *others = (layer.w for layer in bucket.layers)
+    heard = SpikeSlab(*(p.gather(-1, images.heard.expand(*p.shape[:-1], -1)) for p in first))
+    layers, fan_in = bucket.algorithm.prepare([heard, *others]), images.fan_in(bucket.fan_in)
     batch = min(EVALUATION_BATCH, len(images.y))
     noise = Noise(bucket, purpose, epoch, batch)
     loss = torch.zeros(len(bucket.trials), dtype=torch.float64, device=images.y.device)
     hits = torch.zeros_like(loss)
-    box = layers[0].m.new_empty(batch, images.pixels.shape[1])
-    for pixels, y in zip(images.pixels.split(batch), images.y.split(batch), strict=True):
-        eps = [e[..., : len(y)] for e in noise.draw()]
-        z = bucket.algorithm.forward(layers, bucket.fan_in, images.floats(pixels, box), eps)[-1].z
+    box = images.box(batch, first.m)
+    for rows in torch.arange(len(images.y), device=images.y.device).split(batch):
+        eps, y = [e[..., : len(rows)] for e in noise.draw()], images.y[rows]
+        z = bucket.algorithm.forward(layers, fan_in, images.batch(rows, box), eps)[-1].z
         loss += cross_entropy(z, y)[0] * len(y)
-        hits += (z.argmax(1) == y).sum(1)
+        hits += correct(z, y)
     return (loss / len(images.y)).tolist(), (hits / len(images.y)).tolist()

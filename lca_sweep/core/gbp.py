@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lca_sweep.core.spikeslab import Moments, SpikeSlab, moments
+from lca_sweep.core.images import Batch
+from lca_sweep.core.spikeslab import Moments, SpikeSlab, gate, moments
 
 TRAINED = SpikeSlab._fields
 RANDOM = True
@@ -22,8 +23,8 @@ RANDOM = True
 class LayerTrace:
     """What the backward pass needs of one layer's forward pass."""
 
-    a: Tensor  # (in, batch) images, or (trials, in, batch): the layer's input
-    a2: Tensor  # a squared
+    a: Tensor | Batch  # (in, batch) images, or (trials, in, batch): the layer's input
+    a2: Tensor | Batch  # a squared
     w: Moments  # (trials, out, in)
     eps: Tensor  # (trials, out, batch) the noise
     d: Tensor  # (trials, out, batch) D = sqrt(a^2 variance^T), the noise's amplitude times sqrt(fan_in)
@@ -31,8 +32,13 @@ class LayerTrace:
     scale: Tensor  # (trials, 1, 1) 1 / sqrt(fan_in)
 
 
+def prepare(layers: Sequence[SpikeSlab]) -> list[Moments]:
+    """What `forward` takes of the weights."""
+    return [moments(layer) for layer in layers]
+
+
 def forward(
-    layers: Sequence[SpikeSlab], fan_in: Sequence[Tensor], x: Tensor, noise: Sequence[Tensor]
+    layers: Sequence[Moments], fan_in: Sequence[Tensor], x: Tensor | Batch, noise: Sequence[Tensor]
 ) -> list[LayerTrace]:
     """Stochastic mean-field pass of images `x` (in, batch); standard normal `noise` (trials, out, batch) per layer."""
     trace: list[LayerTrace] = []
@@ -44,10 +50,9 @@ def forward(
     return trace
 
 
-def _forward_layer(layer: SpikeSlab, fan_in: Tensor, a: Tensor, eps: Tensor) -> LayerTrace:
-    w = moments(layer)
+def _forward_layer(w: Moments, fan_in: Tensor, a: Tensor | Batch, eps: Tensor) -> LayerTrace:
     scale = fan_in.rsqrt()
-    a2 = a * a
+    a2 = a.squared if isinstance(a, Batch) else a * a
     d = project(w.variance, a2).sqrt_()
     z = project(w.mean, a).addcmul_(eps, d).mul_(scale)  # z = G + eps Delta
     return LayerTrace(a, a2, w, eps, d, z, scale)
@@ -71,7 +76,7 @@ def backward(layers: Sequence[SpikeSlab], trace: Sequence[LayerTrace], dz: Tenso
         g = dz * t.scale
         h = gate(torch.addcdiv(zero, g * t.eps, t.d, value=0.5), t.d)  # g eps / (2 D), and 0 where D = 0
         gradients.append(_weight_gradient(layers[depth], t, g, h))
-        if depth > 0:
+        if isinstance(t.a, Tensor) and depth > 0:
             da = back_project(t.w.mean, g).addcmul_(t.a, back_project(t.w.variance, h), value=2)  # dC/da
             dz = gate(da, t.a)  # ReLU
     return gradients[::-1]
@@ -87,24 +92,39 @@ def _weight_gradient(w: SpikeSlab, t: LayerTrace, g: Tensor, h: Tensor) -> Spike
     return SpikeSlab(d_pi, d_m, d_xi)
 
 
-def gate(g: Tensor, open_where: Tensor) -> Tensor:
-    """g where the other is > 0, else 0 (whatever g is there, also NaN), in one pass over memory."""
-    gated: Tensor = torch.ops.aten.threshold_backward(g, open_where, 0)
-    return gated
-
-
-def project(w: Tensor, a: Tensor) -> Tensor:
+def project(w: Tensor, a: Tensor | Batch) -> Tensor:
     """w a for weights (trials, out, in) and inputs (in, batch) shared by all trials, or (trials, in, batch)."""
-    if a.dim() == 2:
-        return torch.mm(w.reshape(-1, w.shape[-1]), a).view(*w.shape[:2], -1)  # one product for all trials
-    return torch.bmm(w, a)
+    if isinstance(a, Tensor) and a.dim() == 3:
+        return torch.bmm(w, a)
+    rows = w.reshape(-1, w.shape[-1])  # one product for all trials
+    product = torch.mm(rows, a) if isinstance(a, Tensor) else _project_batch(rows, a)
+    return product.view(*w.shape[:2], -1)
 
 
-def correlate(g: Tensor, a: Tensor) -> Tensor:
+def _project_batch(w: Tensor, a: Batch) -> Tensor:
+    common = len(a.common)
+    product = torch.mm(w[:, :common], a.common)
+    if len(a.few):
+        product.scatter_add_(1, a.few.expand(len(w), -1), torch.mm(w[:, common:], a.rare))
+    return product
+
+
+def correlate(g: Tensor, a: Tensor | Batch) -> Tensor:
     """g a^T, (trials, out, in), summed over the batch."""
-    if a.dim() == 2:
-        return torch.mm(g.reshape(-1, g.shape[-1]), a.t()).view(*g.shape[:2], -1)
-    return torch.bmm(g, a.transpose(1, 2))
+    if isinstance(a, Tensor) and a.dim() == 3:
+        return torch.bmm(g, a.transpose(1, 2))
+    rows = g.reshape(-1, g.shape[-1])
+    product = torch.mm(rows, a.t()) if isinstance(a, Tensor) else _correlate_batch(rows, a)
+    return product.view(*g.shape[:2], -1)
+
+
+def _correlate_batch(g: Tensor, a: Batch) -> Tensor:
+    common, rare = len(a.common), len(a.rare)
+    product = g.new_empty(len(g), common + rare)
+    torch.mm(g, a.common.t(), out=product[:, :common])
+    if rare:
+        torch.mm(g.index_select(1, a.few), a.rare.t(), out=product[:, common:])
+    return product
 
 
 def back_project(w: Tensor, g: Tensor) -> Tensor:

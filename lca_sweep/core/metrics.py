@@ -25,13 +25,13 @@ def weight_metrics(bucket: Bucket, heard: Sequence[Tensor], tolerance: float) ->
     alive: list[Columns] = []
     for depth, layer in enumerate(bucket.layers):
         real, prefix = bucket.real(depth), f"layer{depth + 1}/"
-        live = real & heard[depth].unsqueeze(1)
-        everywhere.append(counts(layer.w, real, tolerance))
-        alive.append(counts(layer.w, live, tolerance))
+        by_input = counts(layer.w, real, tolerance)
+        everywhere.append({name: count.sum(-1) for name, count in by_input.items()})
+        alive.append({name: (count * heard[depth]).sum(-1) for name, count in by_input.items()})
         columns |= {f"{prefix}{name}": value for name, value in fractions(everywhere[-1:]).items()}
-        size = everywhere[-1]["size"]
-        columns[f"{prefix}entropy"] = (entropy(layer.w) * real).sum((-2, -1)) / size
-        columns[f"{prefix}mean_spike"] = (layer.w.pi * real).sum((-2, -1)) / size
+        size, weight = everywhere[-1]["size"], real.to(layer.w.pi.dtype)
+        columns[f"{prefix}entropy"] = (entropy(layer.w) * weight).sum((-2, -1)) / size
+        columns[f"{prefix}mean_spike"] = (layer.w.pi * weight).sum((-2, -1)) / size
         columns[f"{prefix}dead_fraction"] = 1 - alive[-1]["size"] / size
     columns |= {f"weights/{name}": value for name, value in fractions(everywhere).items()}
     return columns | {f"weights/live_{name}": value for name, value in fractions(alive).items()}

@@ -51,7 +51,13 @@ def entropy(w: SpikeSlab) -> Tensor:
     """Entropy per weight in nats: the spike's coin, plus (1-pi) times that of the slab where it is not a point."""
     coin = -(_xlogx(w.pi) + _xlogx(1 - w.pi))
     slab = 0.5 * torch.log(2 * math.pi * math.e * w.xi.clamp_min(ENTROPY_FLOOR))
-    return coin + torch.where(w.xi > ENTROPY_FLOOR, (1 - w.pi) * slab, 0.0)
+    return coin.add_(gate(slab.mul_(1 - w.pi), w.xi, ENTROPY_FLOOR))
+
+
+def gate(x: Tensor, by: Tensor, above: float = 0.0) -> Tensor:
+    """x where the other is > `above`, else 0 (whatever x is there, also NaN), in one pass over memory."""
+    gated: Tensor = torch.ops.aten.threshold_backward(x, by, above)
+    return gated
 
 
 def _xlogx(x: Tensor) -> Tensor:
@@ -75,9 +81,9 @@ def categories(w: SpikeSlab, tolerance: float = 0.0) -> Categories:
 
 
 def counts(w: SpikeSlab, where: Tensor, tolerance: float = 0.0) -> dict[str, Tensor]:
-    """How many weights are `vip`, `uip` and `var`, and their `size` in all, in `where`; over the last two axes."""
+    """How many weights are `vip`, `uip` and `var`, and their `size` in all, in `where`; by input, the last axis."""
     masks = categories(w, tolerance)._asdict()
-    return {name: (mask & where).sum((-2, -1)) for name, mask in masks.items()} | {"size": where.sum((-2, -1))}
+    return {name: (mask & where).sum(-2) for name, mask in masks.items()} | {"size": where.sum(-2)}
 
 
 def fractions(layers: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:

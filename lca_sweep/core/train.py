@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from lca_sweep.core.data import Images, Splits
 from lca_sweep.core.epoch import evaluate, train_epoch
 from lca_sweep.core.halving import KeepAll, Pruner
-from lca_sweep.core.images import load_images, load_training
+from lca_sweep.core.images import load_ordered
 from lca_sweep.core.knobs import KnobError, Trainer
 from lca_sweep.core.network import Network
 from lca_sweep.core.pack import Bucket, Pack, Trial
@@ -49,8 +49,8 @@ def fit(pack: Pack, data: Splits, pruner: Pruner | None = None) -> Iterator[Epoc
     if not pack.buckets:
         return
     device = pack.like.device
-    train = load_training(chosen, data.scale, device)
-    validation, test = (load_images(part, data.scale, device) for part in (data.validation, data.test))
+    train = load_ordered(chosen, data.scale, device)
+    validation, test = (load_ordered(part, data.scale, device) for part in (data.validation, data.test))
     while pack.buckets and pack.epoch < pack.trainer.epochs:
         metrics = train_epoch(pack, train)
         for bucket in pack.buckets:
@@ -83,7 +83,7 @@ def score(
     reported (test images; VALIDATION for the others). Only if the trial had pack-mates may rounding make a difference.
     """
     bucket = Bucket.of(network, seed)
-    loss, accuracy = evaluate(bucket, load_images(images, scale, bucket.fan_in[0].device), purpose, epoch)
+    loss, accuracy = evaluate(bucket, load_ordered(images, scale, bucket.fan_in[0].device), purpose, epoch)
     return loss[0], accuracy[0]
 
 
