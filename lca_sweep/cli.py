@@ -126,9 +126,11 @@ def _show(text: str) -> int:
 def _run(config: Config) -> int:
     """Check everything that can be checked before anything is written, then start."""
     validate(config)
-    from lca_sweep.search.space import parse, resolved  # after a wrong knob was refused: Optuna takes a while to import
+    from lca_sweep.search.aims import check_goal  # after a wrong knob was refused: Optuna takes a while to import
+    from lca_sweep.search.space import parse, resolved
 
     space = parse(config.sweep.space, config)
+    check_goal(config, space)
     return start(resolved(config, space), space)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 
 import optuna
 from optuna.samplers import BaseSampler
@@ -18,12 +19,12 @@ NAME = "mirror"
 class Mirror(InMemoryStorage):
     """The trials of one study with their numbers, which are their ids too.
 
-    Samplers propose here, so that nothing of a proposal is written before it is whole.
+    Samplers propose here, so that nothing of a proposal is written before it is whole. `directions` are the study's.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, directions: Sequence[StudyDirection] = (StudyDirection.MAXIMIZE,)) -> None:
         super().__init__()
-        self._study = self.create_new_study([StudyDirection.MAXIMIZE], NAME)
+        self._study = self.create_new_study(list(directions), NAME)
 
     def __len__(self) -> int:
         return len(self._trials())

@@ -24,7 +24,7 @@ class Table:
     """
 
     def __init__(self, storage: BaseStorage, study: int, patience: Patience) -> None:
-        self.mirror = Mirror()
+        self.mirror = Mirror(patience(lambda: storage.get_study_directions(study)))
         self._storage, self._study = storage, study
         self._patience = patience
         self._ids: list[int] = []  # in the storage, by number
