@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -279,15 +279,13 @@ def validate(config: Config) -> None:
 
 def _check_pruner(pruner: Pruner, size: int) -> None:
     """Raise KnobError for a knob that this pruner does not look at, or if it could not compare anything."""
-    default = Pruner(pruner.name)
-    for knob in (item.name for item in fields(pruner)):
-        value = getattr(pruner, knob)
-        if knob not in ("name", *PRUNER_KNOBS[pruner.name]) and value != getattr(default, knob):
-            users = " or ".join(name for name, knobs in PRUNER_KNOBS.items() if knob in knobs)
-            raise KnobError(
-                f"pruner.{knob}={value}: has no effect with pruner={pruner.name}; leave it out (or {users})"
-            )
-    if "eta" in PRUNER_KNOBS[pruner.name] and size < pruner.eta:
+    used = PRUNER_KNOBS[pruner.name]
+    for name, default in vars(Pruner()).items():
+        value = getattr(pruner, name)
+        if name not in ("name", *used) and value != default:
+            users = ", ".join(user for user, names in PRUNER_KNOBS.items() if name in names)
+            raise KnobError(f"pruner.{name}={value}: has no effect with pruner={pruner.name}, only with {users}")
+    if "eta" in used and size < pruner.eta:
         raise KnobError(
             f"pack.size={size}: pruner={pruner.name} compares the trials of a pack; "
             f"must be >= pruner.eta={pruner.eta} (or pruner=none)"

@@ -44,9 +44,8 @@ def _sorted_fronts(gains: NDArray[np.float64]) -> NDArray[np.int64]:
     """Efficient non-dominated sort (Zhang et al. 2015): each point, best first, looks for its front by bisection."""
     if not len(gains):
         return np.zeros(0, dtype=np.int64)
-    points, place = np.unique(
-        0.0 - gains, axis=0, return_inverse=True
-    )  # lexicographic: nobody is dominated by a later one
+    # in lexicographic order, where nobody is dominated by a later one
+    points, place = np.unique(0.0 - gains, axis=0, return_inverse=True)
     fronts: list[list[int]] = []
     found = np.zeros(len(points), dtype=np.int64)
     few = points.shape[1] <= 2  # then the last of a front is its largest by the second objective, as good as all of it

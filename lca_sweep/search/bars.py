@@ -24,9 +24,8 @@ def bars(rows: Sequence[Row], pack: int, objective: Objective, pruner: Pruner, b
     mine = [row for row in rows if row.pack == pack]
     first = pruner.min_epochs
     if not by_generation:
-        first = max(
-            first, 1 + max((epoch for row in mine if row.state == "running" for epoch in row.values), default=0)
-        )
+        been = (epoch for row in mine if row.state == "running" for epoch in row.values)
+        first = max(first, 1 + max(been, default=0))
     found: dict[int, list[float]] = {}
     for row in _earlier(rows, mine) if by_generation else _others(rows, pack):
         for epoch, value in row.values.items():

@@ -49,8 +49,8 @@ def importances(rows: Sequence[Row], space: Space, maximize: bool = True) -> tup
     """How much each searched knob decides which trials are in the best third, the largest first, sum 1.
 
     PED-ANOVA (Watanabe et al. 2023), told by the first objective at the last epoch that at least half of the trials
-    reached, which comes first: so trials that left early count too. Seeds are not among the knobs. Empty where there are too few
-    trials, all do equally well, or there is only one knob.
+    reached, which comes first: so trials that left early count too. Seeds are not among the knobs. Empty where there
+    are too few trials, all do equally well, or there is only one knob.
     """
     space = {name: distribution for name, distribution in space.items() if not name.endswith("seed")}
     ended = [row for row in rows if row.values and row.state in ("complete", "pruned")]

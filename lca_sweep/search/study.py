@@ -78,12 +78,13 @@ class Study:
         """The study of this sweep, made if it does not exist yet; `say` is told when the storage keeps us waiting."""
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         patience = Patience(shown(storage), config.search.patience, say)
-        words = ["maximize" if part.maximize else "minimize" for part in config.search.goal().objectives]
-        patience(lambda: optuna.create_study(storage=storage, study_name=name, directions=words, load_if_exists=True))
+        ways = (StudyDirection.MINIMIZE, StudyDirection.MAXIMIZE)
+        wanted = [ways[part.maximize] for part in config.search.goal().objectives]
+        patience(lambda: optuna.create_study(storage=storage, study_name=name, directions=wanted, load_if_exists=True))
         # not through Optuna's study: it keeps copies of a database's rows, as we do
         id = patience(lambda: storage.get_study_id_from_name(name))
         patience = replace(patience, exists=lambda: _id_of(storage, name) == id)
-        _check_directions(words, patience(lambda: storage.get_study_directions(id)), name)
+        _check_directions(wanted, patience(lambda: storage.get_study_directions(id)), name)
         return cls(name, config.search, space, Table(storage, id, patience))
 
     def claim(self, uid: str) -> None:
@@ -331,13 +332,13 @@ def _holds(distribution: BaseDistribution, value: Any) -> bool:
         return False
 
 
-def _check_directions(words: Sequence[str], there: Sequence[StudyDirection], name: str) -> None:
+def _check_directions(wanted: Sequence[StudyDirection], there: Sequence[StudyDirection], name: str) -> None:
     """Raise KnobError unless a study that is there has these directions."""
-    found = [direction.name.lower() for direction in there]
-    if found != list(words):
+    if list(wanted) != list(there):
+        new, old = (", ".join(direction.name.lower() for direction in found) for found in (wanted, there))
         raise KnobError(
-            f"search.objectives: to {', '.join(words)}; the study {name} in search.storage was made to "
-            f"{', '.join(found)}; must be the same (or give another sweep.name)"
+            f"search.objectives: the study {name} in search.storage was made to {old}, not to {new}; "
+            "must be the same (or give another sweep.name)"
         )
 
 

@@ -91,8 +91,9 @@ class View:
             self.params[row.number] = row.params
             if row.state not in ("running", "waiting"):
                 self._end(row.number, row.state)
+        epochs = {row.number: max(row.values, default=0) for row in rows}
         for number, scored in contenders(rows).items():
-            self._see(number, scored, max(rows[number].values, default=0))
+            self._see(number, scored, epochs[number])
 
     def say(self, line: str) -> None:
         """One line that stays."""
