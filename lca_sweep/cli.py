@@ -127,7 +127,8 @@ def _run(words: Sequence[str], folders: Sequence[Path]) -> int:
     """Check everything that can be checked before anything is written, then start."""
     config = compose(words, folders)
     validate(config)
-    from lca_sweep.search.space import parse, resolved  # after a wrong knob was refused: Optuna takes a while to import
+    from lca_sweep.search.aims import check_goal  # after a wrong knob was refused: Optuna takes a while to import
+    from lca_sweep.search.space import parse, resolved
 
     try:
         space = parse(config.sweep.space, config)
@@ -135,6 +136,7 @@ def _run(words: Sequence[str], folders: Sequence[Path]) -> int:
         from lca_sweep.places import located
 
         raise located(error, words, folders) from error
+    check_goal(config, space)
     return start(resolved(config, space), space)
 
 

@@ -155,6 +155,15 @@ class Search:
         return Goal(objectives, constraints)
 
 
+PRUNER_KNOBS: dict[str, tuple[str, ...]] = {  # which knobs each pruner looks at
+    "none": (),
+    "halving": ("eta", "min_epochs"),
+    "hyperband": ("eta", "min_epochs"),
+    "median": ("min_epochs", "startup_trials"),
+    "percentile": ("min_epochs", "startup_trials", "percentile"),
+}
+
+
 @dataclass
 class Pruner:
     """Which trials leave a pack early."""
@@ -163,7 +172,7 @@ class Pruner:
         "none",
         "halving: the best 1/eta of a pack stay at each rung; hyperband: so too, with a first rung that differs from "
         "pack to pack; median, percentile: a trial stays while earlier packs' trials were no better at its epoch",
-        choices=("none", "halving", "hyperband", "median", "percentile"),
+        choices=tuple(PRUNER_KNOBS),
     )
     eta: int = knob(2, "one in eta trials stays at a rung (halving, hyperband)", ge=2)
     min_epochs: int = knob(5, "epoch of the first rung, each next one eta times later; or of the first look", ge=1)
@@ -219,7 +228,9 @@ class Sweep:
         "auto: a sweep of this name goes on; never: it is put aside, and a new one begins",
         choices=("auto", "never"),
     )
-    target: float | None = knob(None, "stop as soon as a complete trial's objective is at least this")
+    target: float | None = knob(
+        None, "stop as soon as a complete trial keeps all constraints, and its (first) objective is this or better"
+    )
     time_budget: float | None = knob(None, "seconds after which a start stops, to go on another time", gt=0)
     grace: float = knob(25.0, "seconds from SIGTERM to an end at once; in between epochs are finished", ge=0)
     space: dict[str, Any] = knob(
@@ -261,11 +272,7 @@ def validate(config: Config) -> None:
     check(config)
     check_trial(config.trial())
     _check_sampler(config.search)
-    if config.pruner.name == "halving" and config.pack.size < config.pruner.eta:
-        raise KnobError(
-            f"pack.size={config.pack.size}: pruner=halving compares the trials of a pack; "
-            f"must be >= pruner.eta={config.pruner.eta} (or pruner=none)"
-        )
+    _check_pruner(config.pruner, config.pack.size)
     if config.data.dir is not None and config.data.name in NO_FILES:
         others = ", ".join(name for name in DATA if name not in NO_FILES)
         raise KnobError(
@@ -296,6 +303,21 @@ def _check_sampler(search: Search) -> None:
             raise KnobError(f"search.{name}={written(value)}: has no effect with search.sampler={search.sampler}")
     if len(search.goal().objectives) > 1 and search.sampler == "cmaes":
         raise KnobError(f"search.objectives={search.objectives}: search.sampler=cmaes takes one; say e.g. search=nsga2")
+
+
+def _check_pruner(pruner: Pruner, size: int) -> None:
+    """Raise KnobError for a knob that this pruner does not look at, or if it could not compare anything."""
+    used = PRUNER_KNOBS[pruner.name]
+    for name, default in vars(Pruner()).items():
+        value = getattr(pruner, name)
+        if name not in ("name", *used) and value != default:
+            users = ", ".join(user for user, names in PRUNER_KNOBS.items() if name in names)
+            raise KnobError(f"pruner.{name}={value}: has no effect with pruner={pruner.name}, only with {users}")
+    if "eta" in used and size < pruner.eta:
+        raise KnobError(
+            f"pack.size={size}: pruner={pruner.name} compares the trials of a pack; "
+            f"must be >= pruner.eta={pruner.eta} (or pruner=none)"
+        )
 
 
 def _check_storage(place: str) -> None:

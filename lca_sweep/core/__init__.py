@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from lca_sweep.core.data import DataError, Images, Splits, load
     from lca_sweep.core.ensemble import EnsembleScore, predict, score_ensemble
-    from lca_sweep.core.halving import Halving
+    from lca_sweep.core.halving import Halving, Hyperband
     from lca_sweep.core.knobs import Init, KnobError, Model, Prior, Trainer, TrialKnobs
     from lca_sweep.core.network import Network
+    from lca_sweep.core.objective import Constraint, Goal, Objective
     from lca_sweep.core.pack import Pack, Trial
     from lca_sweep.core.perturbation import Perturbation, perturb
     from lca_sweep.core.portrait import Histogram, histograms, receptive_fields
@@ -31,9 +32,10 @@ if TYPE_CHECKING:
 _HOME = {
     "data": ("DataError", "Images", "Splits", "load"),
     "ensemble": ("EnsembleScore", "predict", "score_ensemble"),
-    "halving": ("Halving",),
+    "halving": ("Halving", "Hyperband"),
     "knobs": ("Init", "KnobError", "Model", "Prior", "Trainer", "TrialKnobs"),
     "network": ("Network",),
+    "objective": ("Constraint", "Goal", "Objective"),
     "pack": ("Pack", "Trial"),
     "perturbation": ("Perturbation", "perturb"),
     "portrait": ("Histogram", "histograms", "receptive_fields"),
@@ -44,17 +46,21 @@ _HOME = {
 _MODULE = {name: module for module, names in _HOME.items() for name in names}
 
 __all__ = [
+    "Constraint",
     "DataError",
     "EnsembleScore",
     "EpochReport",
+    "Goal",
     "Halving",
     "Histogram",
+    "Hyperband",
     "Images",
     "Init",
     "KeptCurve",
     "KnobError",
     "Model",
     "Network",
+    "Objective",
     "Pack",
     "Perturbation",
     "Prior",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from lca_sweep.core.knobs import KnobError
@@ -96,8 +96,13 @@ class Goal:
         return tuple(part.violation(float(metrics.get(part.metric, math.nan))) for part in self.constraints)
 
     def gains(self, scores: Point) -> Point:
-        """Scores with their signs turned so that larger is better."""
-        return tuple(part.sign * score for part, score in zip(self.objectives, scores, strict=True))
+        """Scores with their signs turned so that larger is better; what is no number is the worst."""
+        signed = (part.sign * score for part, score in zip(self.objectives, scores, strict=True))
+        return tuple(-math.inf if math.isnan(gain) else gain for gain in signed)
+
+    def scored(self, metrics: Mapping[str, float]) -> Scored:
+        """What is compared of a trial with these metrics."""
+        return Scored(self.scores(metrics), self.violations(metrics))
 
 
 @dataclass(frozen=True)
@@ -119,12 +124,14 @@ def fronts(goal: Goal, trials: Mapping[int, Scored]) -> list[list[int]]:
     A trial dominates another if it breaks the constraints by less, or, where both keep them, if it is at least as good
     by every objective and better by one (Deb et al. 2002, constrained domination). In each front by number.
     """
-    left, found = sorted(trials), []
-    while left:
-        front = [one for one in left if not any(_dominates(goal, trials[other], trials[one]) for other in left)]
-        found.append(front)
-        left = [one for one in left if one not in set(front)]
-    return found
+    import numpy as np  # only where trials are compared: the knobs do not wait for it
+
+    from lca_sweep.core.domination import front_numbers, grouped
+
+    numbers = sorted(trials)
+    gains = np.array([goal.gains(trials[one].scores) for one in numbers], dtype=np.float64)
+    excess = np.array([trials[one].excess for one in numbers], dtype=np.float64)
+    return [[numbers[place] for place in front] for front in grouped(front_numbers(gains, excess))]
 
 
 def best_first(goal: Goal, trials: Mapping[int, Scored]) -> list[int]:
@@ -139,10 +146,22 @@ def pareto(goal: Goal, trials: Mapping[int, Scored]) -> list[int]:
     return fronts(goal, kept)[0] if kept else []
 
 
-def _dominates(goal: Goal, one: Scored, other: Scored) -> bool:
-    if one.excess != other.excess:
-        return one.excess < other.excess
-    if one.excess > 0:
-        return False
-    pairs: Sequence[tuple[float, float]] = list(zip(goal.gains(one.scores), goal.gains(other.scores), strict=True))
-    return all(a >= b for a, b in pairs) and any(a > b for a, b in pairs)
+def ranked(goal: Goal, trials: Mapping[int, Scored]) -> list[int]:
+    """The trials as a rung of early stopping ranks them, best first: by front, in each the least crowded first.
+
+    Deb et al. 2002, crowded comparison; ties: the lower number. With one objective: by its value.
+    """
+    import numpy as np
+
+    from lca_sweep.core.domination import crowding
+
+    order: list[int] = []
+    for front in fronts(goal, trials):
+        distances = crowding(np.array([goal.gains(trials[one].scores) for one in front], dtype=np.float64))
+        order += [front[place] for place in np.argsort(-distances, kind="stable")]
+    return order
+
+
+def figure(value: float) -> str:
+    """A metric's value to four places that tell: `0.9312`, `1.200e-05`."""
+    return f"{value:.4f}" if value == 0 or 1e-3 <= abs(value) < 1e5 else f"{value:.3e}"

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from lca_sweep.core.data import Images, Splits
 from lca_sweep.core.epoch import evaluate, train_epoch
-from lca_sweep.core.halving import KeepAll, Pruner
+from lca_sweep.core.halving import KeepAll, Leave, Pruner
 from lca_sweep.core.images import load_ordered
 from lca_sweep.core.knobs import KnobError, Trainer
 from lca_sweep.core.network import Network
+from lca_sweep.core.objective import Goal
 from lca_sweep.core.pack import Bucket, Pack, Trial
 from lca_sweep.core.rng import Purpose
 
 RUNNING, COMPLETE, PRUNED, FAILED = "running", "complete", "pruned", "failed"
-OBJECTIVE = "val/accuracy"
 
 
 @dataclass(frozen=True)
@@ -26,8 +26,9 @@ class TrialReport:
     trial: int
     state: str
     metrics: Mapping[str, float]
-    reason: str = ""
+    reason: str = ""  # why it failed, or left early
     network: Network | None = None
+    left: Mapping[str, float] = field(default_factory=dict)  # the numbers in the reason of one that left, by name
 
 
 @dataclass(frozen=True)
@@ -38,13 +39,15 @@ class EpochReport:
     trials: tuple[TrialReport, ...]
 
 
-def fit(pack: Pack, data: Splits, pruner: Pruner | None = None) -> Iterator[EpochReport]:
+def fit(pack: Pack, data: Splits, pruner: Pruner | None = None, goal: Goal | None = None) -> Iterator[EpochReport]:
     """Train `pack` in place up to its last epoch, yielding after each; trials that end leave before the report.
 
+    The pruner compares by `goal`, validation accuracy if there is none. A trial of which a number that is trained or
+    aimed for is not finite has failed.
     A pack whose training was broken off within an epoch (by an exception) is spent: restore it from an earlier state.
     Raises KnobError if the data has fewer training images than the knobs ask for.
     """
-    pruner = pruner or KeepAll()
+    pruner, goal = pruner or KeepAll(), goal or Goal()
     chosen = training_images(pack.trainer, data.train)
     if not pack.buckets:
         return
@@ -58,7 +61,7 @@ def fit(pack: Pack, data: Splits, pruner: Pruner | None = None) -> Iterator[Epoc
                 loss, accuracy = evaluate(bucket, images, purpose, pack.epoch)
                 for t, trial in enumerate(bucket.trials):
                     metrics[trial.number] |= {f"{name}/loss": loss[t], f"{name}/accuracy": accuracy[t]}
-        report = _report(pack, metrics, pruner)
+        report = _report(pack, metrics, pruner, goal)
         pack.drop([r.trial for r in report.trials if r.state != RUNNING])
         yield report
 
@@ -87,11 +90,11 @@ def score(
     return loss[0], accuracy[0]
 
 
-def _report(pack: Pack, metrics: Mapping[int, dict[str, float]], pruner: Pruner) -> EpochReport:
-    reasons = {number: _not_finite(values, pack.epoch) for number, values in metrics.items()}
-    scores = {number: values[OBJECTIVE] for number, values in metrics.items() if not reasons[number]}
+def _report(pack: Pack, metrics: Mapping[int, dict[str, float]], pruner: Pruner, goal: Goal) -> EpochReport:
+    reasons = {number: _not_finite(values, goal, pack.epoch) for number, values in metrics.items()}
+    sound = {number: goal.scored(values) for number, values in metrics.items() if not reasons[number]}
     last = pack.epoch == pack.trainer.epochs
-    leavers = set(pruner.leavers(pack.epoch, scores))
+    leavers: Mapping[int, Leave] = {} if last else pruner.leavers(pack.epoch, goal, sound)
 
     def one(trial: Trial) -> TrialReport:
         number = trial.number
@@ -99,11 +102,14 @@ def _report(pack: Pack, metrics: Mapping[int, dict[str, float]], pruner: Pruner)
             return TrialReport(number, FAILED, metrics[number], reasons[number])
         if last:
             return TrialReport(number, COMPLETE, metrics[number], network=pack.network(number))
-        return TrialReport(number, PRUNED if number in leavers else RUNNING, metrics[number])
+        if leave := leavers.get(number):
+            return TrialReport(number, PRUNED, metrics[number], leave.reason, left=leave.numbers)
+        return TrialReport(number, RUNNING, metrics[number])
 
     return EpochReport(pack.epoch, tuple(one(trial) for trial in pack.trials))
 
 
-def _not_finite(values: Mapping[str, float], epoch: int) -> str:
-    bad = [name for name in ("train/loss", "val/loss") if not math.isfinite(values[name])]
-    return f"{bad[0]} is {values[bad[0]]} at epoch {epoch}" if bad else ""
+def _not_finite(values: Mapping[str, float], goal: Goal, epoch: int) -> str:
+    watched = dict.fromkeys(("train/loss", "val/loss", *goal.metrics))
+    bad = [name for name in watched if not math.isfinite(values.get(name, math.nan))]
+    return f"{bad[0]} is {values.get(bad[0], math.nan)} at epoch {epoch}" if bad else ""

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lca_sweep.core.ensemble import EnsembleScore
-from lca_sweep.core.objective import Goal
+from lca_sweep.core.objective import Goal, Scored, best_first
 from lca_sweep.core.perturbation import Perturbation
 from lca_sweep.core.portrait import Histogram
 from lca_sweep.core.sparsification import KeptCurve
@@ -42,7 +42,7 @@ class TrialResult:
     number: int
     state: str
     value: float | None  # the objective, where it is complete
-    reason: str  # why it failed
+    reason: str  # why it failed, or left early
     params: Mapping[str, Any]  # the searched knobs, by dotted name
     knobs: Mapping[str, Any]  # all of a trial's knobs, by dotted name
     history: Mapping[str, Series] = field(default_factory=dict)  # by metric; empty where nothing could be read
@@ -88,7 +88,7 @@ class SweepResult:
     name: str
     uid: str
     question: str  # what it was made to find out, in a sentence or two; may be empty
-    objective: str  # the metric that is maximised
+    objective: str  # the metric that is maximised, or minimised (see `goal`); of several the first
     folder: str
     data: DataInfo
     trials: tuple[TrialResult, ...]  # by number
@@ -102,9 +102,10 @@ class SweepResult:
 
     @property
     def complete(self) -> tuple[TrialResult, ...]:
-        """Complete trials, best first (ties: the earlier one)."""
-        done = [trial for trial in self.trials if trial.value is not None]
-        return tuple(sorted(done, key=lambda trial: (-(trial.value or 0.0), trial.number)))
+        """Complete trials, best first: by front, in each by the first objective (ties: the earlier one)."""
+        done = {trial.number: trial for trial in self.trials if trial.value is not None}
+        scored = {n: Scored(trial.scores or (trial.value or 0.0,), trial.violations) for n, trial in done.items()}
+        return tuple(done[number] for number in best_first(self.goal, scored))
 
     def groups(self) -> dict[tuple[tuple[str, Any], ...], tuple[TrialResult, ...]]:
         """Trials that differ in their seed alone, by their other searched knobs."""

@@ -45,12 +45,12 @@ def _journal(file: Path) -> BaseStorage:
     return JournalStorage(JournalFileBackend(str(file)))
 
 
-def importances(rows: Sequence[Row], space: Space) -> tuple[int, dict[str, float]]:
+def importances(rows: Sequence[Row], space: Space, maximize: bool = True) -> tuple[int, dict[str, float]]:
     """How much each searched knob decides which trials are in the best third, the largest first, sum 1.
 
-    PED-ANOVA (Watanabe et al. 2023), told by the objective at the last epoch that at least half of the trials reached,
-    which comes first: so trials that left early count too. Seeds are not among the knobs, nor what not every trial has.
-    Empty where there are too few trials, all do equally well, or there is only one knob.
+    PED-ANOVA (Watanabe et al. 2023), told by the first objective at the last epoch that at least half of the trials
+    reached, which comes first: so trials that left early count too. Seeds are not among the knobs, nor what not every
+    trial has. Empty where there are too few trials, all do equally well, or there is only one knob.
     """
     when = Space.of(space).when
     space = Space({name: found for name, found in space.items() if not name.endswith("seed") and name not in when})
@@ -61,7 +61,8 @@ def importances(rows: Sequence[Row], space: Space) -> tuple[int, dict[str, float
     values = {row.number: row.values[epoch] for row in ended if epoch in row.values}
     if len(values) < FEWEST or len(set(values.values())) == 1:
         return epoch, {}
-    return epoch, _ped_anova([row for row in ended if row.number in values], values.__getitem__, space)
+    sign = 1 if maximize else -1
+    return epoch, _ped_anova([row for row in ended if row.number in values], lambda n: sign * values[n], space)
 
 
 def _ped_anova(rows: Sequence[Row], value: Callable[[int], float], space: Space) -> dict[str, float]:

@@ -19,9 +19,13 @@ import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
 from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from lca_sweep.config import Config, KnobError, Search
+from lca_sweep.core.objective import Goal, Scored
+from lca_sweep.core.objective import best_first as by_goal
+from lca_sweep.core.objective import pareto as front
 from lca_sweep.search.outage import Patience, silent
 from lca_sweep.search.sampler import make_samplers
 from lca_sweep.search.space import Space
@@ -35,13 +39,13 @@ _NAMES |= {TrialState.RUNNING: "running", TrialState.WAITING: "waiting"}
 
 @dataclass(frozen=True)
 class Row:
-    """One trial as the study knows it; `values` has the objective by epoch."""
+    """One trial as the study knows it; `values` has the (first) objective by epoch."""
 
     number: int
     state: str  # waiting (put in by hand), running, complete, pruned or failed
     params: Mapping[str, Any]
     values: Mapping[int, float]
-    value: float | None  # the objective at the end, where the trial is complete
+    value: float | None  # the (first) objective at the end, where the trial is complete
     pack: int | None
     reason: str
     origins: tuple[int, ...] = ()  # packs that it was in before, the last one first
@@ -61,6 +65,7 @@ class Study:
     def __init__(self, name: str, search: Search, space: Space, table: Table) -> None:
         self._name, self._space = name, Space.of(space)
         self._samplers = make_samplers(search, self._space)
+        self.goal = search.goal()
         self._loose: set[int] = set()  # rows that wait for a pack
         self._training: set[int] = set()  # rows that run in one
         self._packs: dict[int, set[int]] = {}  # rows of each pack
@@ -74,12 +79,13 @@ class Study:
         """The study of this sweep, made if it does not exist yet; `say` is told when the storage keeps us waiting."""
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         patience = Patience(shown(storage), config.search.patience, say)
-        patience(
-            lambda: optuna.create_study(storage=storage, study_name=name, direction="maximize", load_if_exists=True)
-        )
+        ways = (StudyDirection.MINIMIZE, StudyDirection.MAXIMIZE)
+        wanted = [ways[part.maximize] for part in config.search.goal().objectives]
+        patience(lambda: optuna.create_study(storage=storage, study_name=name, directions=wanted, load_if_exists=True))
         # not through Optuna's study: it keeps copies of a database's rows, as we do
         id = patience(lambda: storage.get_study_id_from_name(name))
         patience = replace(patience, exists=lambda: _id_of(storage, name) == id)
+        _check_directions(wanted, patience(lambda: storage.get_study_directions(id)), name)
         return cls(name, config.search, space, Table(storage, id, patience))
 
     def claim(self, uid: str) -> None:
@@ -116,7 +122,11 @@ class Study:
 
     def best(self, k: int = 1) -> list[Row]:
         """The k best complete trials, best first (ties: the earlier one)."""
-        return best_first(self.rows())[:k]
+        return best_first(self.rows(), self.goal)[:k]
+
+    def pareto(self) -> list[Row]:
+        """The complete trials that keep all constraints and that no other such one dominates, by first objective."""
+        return pareto(self.rows(), self.goal)
 
     # --- what is written -----------------------------------------------------------------------------------------
 
@@ -138,19 +148,25 @@ class Study:
             self._set_attr(number, "pack", pack)
 
     def report(self, number: int, epoch: int, value: float) -> bool:
-        """The objective of a running trial after an epoch (from 1); whether that was news."""
+        """The first objective of a running trial after an epoch (from 1); whether that was news."""
         news = self.is_open(number) and epoch not in self._trial(number).intermediate_values
         if news:
             self._table.write(number, lambda storage, id: storage.set_trial_intermediate_value(id, epoch, float(value)))
         return news
 
-    def finish(self, number: int, state: str, value: float, reason: str = "") -> None:
-        """Tell a trial's end, once: complete (with its value), pruned, or failed (with the reason)."""
+    def finish(self, number: int, state: str, value: float | Scored, reason: str = "") -> None:
+        """Tell a trial's end, once: complete (with its objectives), pruned, or failed (with the reason).
+
+        A number stands for a single objective, without constraints.
+        """
         if not self.is_open(number):
             return
+        scored = value if isinstance(value, Scored) else Scored((value,))
+        values = self._end_values(number, state, scored.scores)
         if reason:
             self._set_attr(number, "reason", reason)
-        values = self._end_values(number, state, value)
+        if scored.violations and state != "failed":  # Optuna's samplers look for them there, also in pruned trials
+            self._set_system_attr(number, "constraints", list(scored.violations))
 
         def end(storage: BaseStorage, id: int) -> None:
             if not storage.set_trial_state_values(id, _STATES[state], values):
@@ -158,14 +174,19 @@ class Study:
 
         self._table.write(number, end)
 
-    def _end_values(self, number: int, state: str, value: float) -> list[float] | None:
-        """As `optuna.Study.tell` has it: a pruned trial's value is its last one, if that is a number."""
-        if state == "complete" and math.isnan(value):
-            raise ValueError(f"trial {number} cannot be complete: its value is not a number")
-        if state == "pruned":
-            reported = self._trial(number).intermediate_values
-            value = reported[max(reported)] if reported else math.nan
-        return None if state == "failed" or math.isnan(value) else [float(value)]
+    def _end_values(self, number: int, state: str, scores: Sequence[float]) -> list[float] | None:
+        """As `optuna.Study.tell` has it: a pruned trial's value is its last one, if that is a number, and the only one.
+
+        With several objectives a pruned trial has none.
+        """
+        objectives = len(self.goal.objectives)
+        if state == "complete" and (len(scores) != objectives or any(math.isnan(score) for score in scores)):
+            raise ValueError(f"trial {number} cannot be complete: its value is not a number for each objective")
+        if state == "complete":
+            return [float(score) for score in scores]
+        reported = self._trial(number).intermediate_values if state == "pruned" and objectives == 1 else {}
+        last = reported[max(reported)] if reported else math.nan
+        return None if math.isnan(last) else [last]
 
     # --- rows ----------------------------------------------------------------------------------------------------
 
@@ -246,9 +267,25 @@ class Study:
         return row_of(self._trial(number), self._space)
 
 
-def best_first(rows: Sequence[Row]) -> list[Row]:
-    """The complete trials, best first (ties: the earlier one)."""
-    return sorted((row for row in rows if row.value is not None), key=lambda row: (-(row.value or 0.0), row.number))
+def contenders(rows: Sequence[Row]) -> dict[int, Scored]:
+    """The complete trials that may be the best, by number: trained in this sweep, and not to repeat another."""
+    return {
+        row.number: Scored(row.scores, row.violations)
+        for row in rows
+        if row.value is not None and row.pack is not None and row.replicate is None
+    }
+
+
+def best_first(rows: Sequence[Row], goal: Goal) -> list[Row]:
+    """The complete trials, best first: by front, in each by the first objective (ties: the earlier one)."""
+    found = {row.number: row for row in rows}
+    return [found[number] for number in by_goal(goal, contenders(rows))]
+
+
+def pareto(rows: Sequence[Row], goal: Goal) -> list[Row]:
+    """The complete trials that keep all constraints and that no other such one dominates, by first objective."""
+    best = set(front(goal, contenders(rows)))
+    return [row for row in best_first(rows, goal) if row.number in best]
 
 
 def row_of(trial: FrozenTrial, space: Space) -> Row:
@@ -261,7 +298,7 @@ def row_of(trial: FrozenTrial, space: Space) -> Row:
         state=_NAMES[trial.state],
         params=trial.params,
         values=trial.intermediate_values,
-        value=trial.value if done else None,
+        value=trial.values[0] if done else None,
         pack=None if half else attrs.get("pack"),
         reason="" if done else attrs.get("reason", ""),
         origins=tuple(attrs.get("origins", ())),
@@ -301,6 +338,16 @@ def _holds(distribution: BaseDistribution, value: Any) -> bool:
         return distribution._contains(distribution.to_internal_repr(value))
     except (ValueError, TypeError, OverflowError):
         return False
+
+
+def _check_directions(wanted: Sequence[StudyDirection], there: Sequence[StudyDirection], name: str) -> None:
+    """Raise KnobError unless a study that is there has these directions."""
+    if list(wanted) != list(there):
+        new, old = (", ".join(direction.name.lower() for direction in found) for found in (wanted, there))
+        raise KnobError(
+            f"search.objectives: the study {name} in search.storage was made to {old}, not to {new}; "
+            "must be the same (or give another sweep.name)"
+        )
 
 
 def _id_of(storage: BaseStorage, name: str) -> int | None:

@@ -27,7 +27,7 @@ from lca_sweep.sweep.gather import Source
 from lca_sweep.sweep.ledger import Ledger
 from lca_sweep.sweep.lock import Lost
 from lca_sweep.sweep.looking import Look, one_by_one, side_by_side
-from lca_sweep.sweep.outcome import Outcome
+from lca_sweep.sweep.outcome import Outcome, goal_tags
 from lca_sweep.sweep.reporting import Report, data_of, data_tags, make_report, storage_of
 from lca_sweep.sweep.stopping import INTERRUPT, STUCK, Reason, Stopping
 from lca_sweep.sweep.storage import Storage, StorageError, storage_at
@@ -53,7 +53,7 @@ def run(config: Config, space: Space) -> int:
     path = folder_path(config, name)
     _check_storage(config)
     books = database(config.search.storage) if config.search.storage else None
-    view, stopping = View(name, config), Stopping(config.sweep)
+    view, stopping = View(name, config), Stopping(config.sweep, goal=config.search.goal())
     with ExitStack() as stack:
         # what needs Ray for sure starts it first: should it not answer, nothing is written yet
         is_new = not is_known(path) or config.sweep.resume == "never"
@@ -131,8 +131,9 @@ class _Driver:
     def run(self, resources: Resources | None) -> int:
         """Train what is left, on `resources` (None only where nothing is left), and close the books."""
         began, plain = time.monotonic(), plain_config(self.config)
+        tags = {**self.tags, **goal_tags(self.study.goal)}
         self.tracker.start_sweep(
-            SweepRecord(self.name, self.folder.uid, plain, plain["sweep"]["space"], self.tags, self.folder.path)
+            SweepRecord(self.name, self.folder.uid, plain, plain["sweep"]["space"], tags, self.folder.path)
         )
         rows = self.study.rows()
         for row in rows:  # what the study has closed and the tracker not: a write that was not answered
@@ -241,6 +242,7 @@ class _Driver:
                 question=self.config.sweep.question,
                 report=report.folder if report else None,
                 trial_files=report.trials if report else {},
+                pareto=self.outcome.front(),
             )
             self.tracker.end_sweep(end, patience=self.patience, say=self.view.say)
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from lca_sweep.config import Config
 from lca_sweep.core.knobs import flat, shared
-from lca_sweep.core.train import OBJECTIVE
+from lca_sweep.core.objective import Scored
+from lca_sweep.search.bars import bars
 from lca_sweep.search.generations import Ask, generation, rest
 from lca_sweep.search.space import knobs
 from lca_sweep.search.study import Row, Study, group_by_pack
@@ -20,11 +21,15 @@ from lca_sweep.tracking import Tracker, TrialRecord
 
 @dataclass(frozen=True)
 class Issue:
-    """A pack to train: its number, the flat knobs of its trials by number, and packs that its trials were in before."""
+    """A pack to train: its number, the flat knobs of its trials by number, and packs that its trials were in before.
+
+    `bars` is what its trials are compared with, by epoch, where the pruner looks at other packs.
+    """
 
     pack: int
     trials: Mapping[int, Mapping[str, Any]]
     origins: tuple[int, ...] = ()
+    bars: Mapping[int, float] = field(default_factory=dict)
 
 
 class Wait(enum.Enum):
@@ -53,7 +58,8 @@ class Ledger:
         stopping: Stopping | None = None,
     ) -> None:
         self.config, self.study, self.tracker, self.view, self.tags = config, study, tracker, view, tags
-        self.stopping = stopping or Stopping(config.sweep)
+        self.goal = config.search.goal()
+        self.stopping = stopping or Stopping(config.sweep, goal=self.goal)
         rows = study.rows()
         packs = group_by_pack(rows)
         # packs to issue: those that a dead driver left unfinished, then those that were asked for
@@ -66,7 +72,7 @@ class Ledger:
         self._rest = rest(rows, config.pack.size, self.total)
         self._failures: dict[int, int] = {}  # of each pack, since its last news
         for row in study.best(1):
-            self.stopping.see(row.number, row.value or 0.0)
+            self.stopping.see(row.number, Scored(row.scores, row.violations))
 
     def work_left(self) -> bool:
         """Whether any pack is still to be issued."""
@@ -173,10 +179,16 @@ class Ledger:
         rows = self.study.pack(pack)
         running = [row for row in rows if row.state == "running"]
         rows = [row for row in rows if self._kind(row) == self._kind(running[0])]  # others: ended by hand
-        issue = Issue(pack, {row.number: self._knobs(row) for row in rows}, running[0].origins)
+        issue = Issue(pack, {row.number: self._knobs(row) for row in rows}, running[0].origins, self._bars(pack))
         self.tracker.start_trials([self._record(row, pack) for row in running])
         self.view.pack_started(pack, rows)
         return issue
+
+    def _bars(self, pack: int) -> dict[int, float]:
+        """What the pack's trials have to come up to, as things stand now."""
+        if self.config.pruner.name not in ("median", "percentile"):
+            return {}
+        return bars(self.study.rows(), pack, self.goal.first, self.config.pruner, self.config.search.deterministic)
 
     def _due(self) -> Ask | None:
         """The trials to ask the study for now."""
@@ -191,19 +203,20 @@ class Ledger:
 
     def _book_epoch(self, epoch: int, trial: Mapping[str, Any]) -> bool:
         self.tracker.log(trial["trial"], epoch, trial["metrics"])
-        return self.study.report(trial["trial"], epoch, trial["metrics"][OBJECTIVE])
+        return self.study.report(trial["trial"], epoch, trial["metrics"][self.goal.first.metric])
 
     def _book_ends(self, trials: Sequence[Mapping[str, Any]]) -> None:
         if not trials:
             return
         for trial in trials:
-            self.tracker.end_trial(trial["trial"], trial["state"], trial["reason"])
+            left = {f"left.{key}": f"{value:g}" for key, value in trial.get("left", {}).items()}
+            self.tracker.end_trial(trial["trial"], trial["state"], trial["reason"], left)
         self.tracker.settle()
         for trial in trials:
-            value = trial["metrics"][OBJECTIVE]
-            self.study.finish(trial["trial"], trial["state"], value, trial["reason"])
+            scored = self.goal.scored(trial["metrics"])
+            self.study.finish(trial["trial"], trial["state"], scored, trial["reason"])
             if trial["state"] == "complete":
-                self.stopping.see(trial["trial"], value)
+                self.stopping.see(trial["trial"], scored)
 
     def _kind(self, row: Row) -> tuple[Any, ...]:
         """What all trials of a pack have in common."""

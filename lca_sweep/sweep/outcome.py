@@ -6,16 +6,20 @@ import os
 import shlex
 import shutil
 import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from lca_sweep.config import Config
-from lca_sweep.search.study import Study
+from lca_sweep.core.objective import Goal
+from lca_sweep.search.study import Row, Study
 from lca_sweep.sweep import layout
 from lca_sweep.sweep.gather import last_metrics
 from lca_sweep.sweep.storage import Storage, StorageError, fetched
-from lca_sweep.sweep.view import View, results
+from lca_sweep.sweep.view import View, plural, results
 from lca_sweep.tracking import BestTrial, ui_command
+
+BEST, FRONT = 5, 10  # so many trials are told of: the best ones, or of a Pareto set
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,10 @@ class Outcome:
             return BestTrial(row.number, row.value or 0.0, metrics, row.params, artifacts)
         return None
 
+    def front(self) -> list[int]:
+        """The Pareto set of a sweep with several objectives, by the first one; nothing where there is only one."""
+        return [row.number for row in self.study.pareto()] if len(self.study.goal.objectives) > 1 else []
+
     def tell(self, headline: str, page: str, report: Path | None = None) -> None:
         """Counts, the best trials, what failed, and the way to the report and to the MLflow UI."""
         counts, say = self.study.counts(), self.view.say
@@ -46,8 +54,7 @@ class Outcome:
             f"{counts[state]} {state}" for state in ("complete", "pruned", "failed", "running") if counts[state]
         )
         say(f"{headline}: {states or 'no trial'}")
-        best = self.study.best(5)
-        for line in results(best, {row.number: last_metrics(self.storage, row.number)[1] for row in best}):
+        for line in self._best():
             say(line)
         for row in self.study.rows():
             if row.state == "failed":
@@ -56,6 +63,22 @@ class Outcome:
             say(f"report: {os.path.relpath(report)}")
         for line in self._ui(page):
             say(line)
+
+    def _best(self) -> list[str]:
+        """The best trials, or the Pareto set; and whether none of them keeps the constraints."""
+        goal, best = self.study.goal, self.study.best(BEST)
+        kept = self.study.pareto()
+        lines = []
+        if best and not kept:
+            lines.append(f"no trial keeps {' and '.join(map(str, goal.constraints))}; the nearest come first:")
+        elif kept and len(goal.objectives) > 1:
+            best = kept[:FRONT]
+            some = f", {FRONT} of them" if len(kept) > FRONT else ""
+            lines.append(f"Pareto set: {plural(len(kept), 'trial')}{some}, by {goal.first.metric}")
+        return lines + results(best, self._last_metrics(best), goal)
+
+    def _last_metrics(self, rows: Sequence[Row]) -> dict[int, Mapping[str, float]]:
+        return {row.number: last_metrics(self.storage, row.number)[1] for row in rows}
 
     def _ui(self, page: str) -> list[str]:
         """How to look at the runs; with the path of our own mlflow where the shell would not find it."""
@@ -66,3 +89,9 @@ class Outcome:
             near = os.path.relpath(own)
             command = shlex.quote(str(own) if near.startswith("..") else near) + command.removeprefix("mlflow")
         return ["MLflow UI, the runs of this and other sweeps:", f"  {command}", f"  {page}"]
+
+
+def goal_tags(goal: Goal) -> dict[str, str]:
+    """What the search is for, as tags of the sweep's run."""
+    bounds = {"lca.constraints": ", ".join(map(str, goal.constraints))} if goal.constraints else {}
+    return {"lca.objectives": ", ".join(map(str, goal.objectives)), **bounds}

@@ -144,4 +144,4 @@ def _analyses(
 
 def _chosen(source: Source) -> list[int]:
     """Numbers of the best complete trials, best first; if all are wanted, of all."""
-    return [row.number for row in best_first(source.rows)[: source.config.analysis.trials]]
+    return [row.number for row in best_first(source.rows, source.config.search.goal())[: source.config.analysis.trials]]

@@ -45,7 +45,8 @@ class PackSearcher(_Light, Searcher):
         if issue is WAIT:
             return None
         trials = {str(number): dict(knobs) for number, knobs in issue.trials.items()}
-        return {"pack": issue.pack, "trials": trials, "origins": list(issue.origins)}
+        bars = {str(epoch): bar for epoch, bar in issue.bars.items()}
+        return {"pack": issue.pack, "trials": trials, "origins": list(issue.origins), "bars": bars}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """The callback has seen it."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lca_sweep.config import Sweep
+from lca_sweep.core.objective import Goal, Scored
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class Stopping:
     sweep: Sweep
     reason: Reason | None = None
     error: Exception | None = None  # what makes it impossible to go on
+    goal: Goal = field(default_factory=Goal)
     _began: float = field(default_factory=lambda: time.monotonic())
     _grace: threading.Timer | None = None
 
@@ -59,10 +61,10 @@ class Stopping:
         self.error = self.error or error
         self.ask(STUCK)
 
-    def see(self, number: int, value: float) -> None:
-        """A trial is complete: was it the goal?"""
-        target = self.sweep.target
-        if target is not None and value >= target:
+    def see(self, number: int, scored: Scored) -> None:
+        """A trial is complete: was it the goal? That is told by the first objective, if all constraints are kept."""
+        target, sign = self.sweep.target, self.goal.first.sign
+        if target is not None and scored.excess == 0 and sign * scored.scores[0] >= sign * target:
             self.ask(Reason(f"sweep.target={target:g} reached by trial {number}", 0, reached=True))
 
     def due(self) -> bool:

@@ -7,7 +7,7 @@ import gc
 import importlib.metadata
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -16,8 +16,9 @@ from ray import tune
 
 from lca_sweep.core.data import Splits
 from lca_sweep.core.errors import first_line
-from lca_sweep.core.halving import Pruner
+from lca_sweep.core.halving import KeepAll, Pruner
 from lca_sweep.core.knobs import Trainer, TrialKnobs, flat, replace
+from lca_sweep.core.objective import Goal
 from lca_sweep.core.pack import Pack, Trial
 from lca_sweep.core.train import RUNNING, EpochReport, TrialReport, fit, training_images
 from lca_sweep.sweep import checkpoint, layout
@@ -39,6 +40,7 @@ class PackPlan:
     checkpoint_every: int
     threads: int
     device: str
+    goal: Goal = field(default_factory=Goal)
 
 
 class PackTrainable(tune.Trainable):
@@ -57,9 +59,11 @@ class PackTrainable(tune.Trainable):
         """Take up one pack: `pack` is its number, `trials` maps trial numbers to their flat knobs.
 
         `origins`, if there are any, are packs whose checkpoints may hold these trials where its own has none, the
-        nearest first.
+        nearest first. `bars` is what the pruner compares with, by epoch; with `prune` false nobody leaves early.
         """
         self.number, origins = config["pack"], config.get("origins", [])
+        self.prune = config.get("prune", True)
+        self.bars = {int(epoch): bar for epoch, bar in config.get("bars", {}).items()}
         self.trials = [Trial(int(n), replace(TrialKnobs(), knobs)) for n, knobs in config["trials"].items()]
         self.owner = Owner.of(self.plan.uid, config["trials"])
         self.pack = Pack(self.data.inputs, self.data.classes, Trainer(), [], self.plan.padding)
@@ -119,7 +123,13 @@ class PackTrainable(tune.Trainable):
             self.pack.restore(found.tensors, found.about)
             self.history, self.epoch = list(found.history), self.pack.epoch
             self.saved = self.epoch
-        self.reports = fit(self.pack, self.data, self.plan.pruner)
+        self.reports = fit(self.pack, self.data, self._pruner(packs[-1]), self.plan.goal)
+
+    def _pruner(self, first: int) -> Pruner:
+        """This pack's; what was split goes on as the `first` pack of its trials began."""
+        if not self.prune:
+            return KeepAll()
+        return self.plan.pruner.within(first, self.pack.trainer.epochs, self.bars)
 
     def _check(self, found: Checkpoint) -> None:
         images = training_images(self.pack.trainer, self.data.train)

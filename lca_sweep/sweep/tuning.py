@@ -37,6 +37,7 @@ def tune_packs(
         checkpoint_every=config.pack.checkpoint_every,
         threads=config.cluster.cpus_per_pack,
         device=resources.device,
+        goal=config.search.goal(),
     )
     trainable = tune.with_resources(
         tune.with_parameters(PackTrainable, data=data, plan=plan), {"cpu": resources.cpus, "gpu": resources.gpus}

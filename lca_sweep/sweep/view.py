@@ -19,9 +19,11 @@ from rich.table import Table
 from rich.text import Text
 
 from lca_sweep.config import Config, Sweep
-from lca_sweep.core.train import OBJECTIVE
-from lca_sweep.search.study import Row
+from lca_sweep.core.objective import Goal, Scored, figure
+from lca_sweep.search.study import Row, contenders
 from lca_sweep.sweep.cost import pack_cost
+
+COLUMNS = {"test/accuracy": "test/accuracy", "weights/vip_fraction": "VIP", "weights/uip_fraction": "UIP"}
 
 
 @dataclass
@@ -30,6 +32,7 @@ class PackLine:
 
     size: int
     epochs: int  # at its end
+    first: int  # the pack that its trials were asked for in
     epoch: int = 0
     restored: int = 0  # epochs that an earlier run had done
     live: int = 0
@@ -38,9 +41,10 @@ class PackLine:
 
 @dataclass
 class Best:
-    """The best objective seen so far, at the end of a trial or on its way."""
+    """The best trial seen so far, at its end or on its way: its first objective, and how that compares."""
 
-    value: float = float("-inf")
+    value: float = float("nan")
+    order: tuple[float, float] = (float("-inf"), float("-inf"))  # the smaller excess first, then the objective
     number: int = -1
     epoch: int = 0
 
@@ -59,9 +63,13 @@ class View:
     ended: set[int] = field(default_factory=set)
     trouble: Callable[[], str] = str  # a line on what the sweep does not wait for, or nothing
     done_cost: float = 0.0  # of packs that are through, in trial-epochs; of this run
+    goal: Goal = field(init=False)
     _live: Live | None = None
     _since: float = 0.0
     _told: bool = False  # of the present trouble
+
+    def __post_init__(self) -> None:
+        self.goal = self.config.search.goal()
 
     def __enter__(self) -> View:
         self._since = time.monotonic()
@@ -83,8 +91,9 @@ class View:
             self.params[row.number] = row.params
             if row.state not in ("running", "waiting"):
                 self._end(row.number, row.state)
-            if row.value is not None:
-                self._see(row.number, row.value, max(row.values, default=0))
+        epochs = {row.number: max(row.values, default=0) for row in rows}
+        for number, scored in contenders(rows).items():
+            self._see(number, scored, epochs[number])
 
     def say(self, line: str) -> None:
         """One line that stays."""
@@ -93,7 +102,8 @@ class View:
     def pack_started(self, pack: int, rows: Sequence[Row]) -> None:
         """A pack was handed out."""
         epochs = rows[0].params.get("trainer.epochs", self.config.trainer.epochs)
-        self.packs[pack] = PackLine(len(rows), epochs, live=sum(row.state == "running" for row in rows))
+        first = next((row.origins[-1] for row in rows if row.origins), pack)
+        self.packs[pack] = PackLine(len(rows), epochs, first, live=sum(row.state == "running" for row in rows))
         self.params |= {row.number: row.params for row in rows}
         noun = "trial" if len(rows) == 1 else "trials"
         self._event(f"pack {pack} starts: {noun} {spans([row.number for row in rows])}")
@@ -107,13 +117,14 @@ class View:
         self._look_for_trouble()
         line, epoch = self.packs[pack], report["epoch"]
         line.epoch, line.live = epoch, sum(trial["state"] == "running" for trial in report["trials"])
-        values = {trial["trial"]: trial["metrics"][OBJECTIVE] for trial in report["trials"]}
-        line.best = max(values.values())
+        first = self.goal.first
+        values = {trial["trial"]: trial["metrics"][first.metric] for trial in report["trials"]}
+        line.best = max(values.values(), key=lambda value: first.sign * value)
         for trial in report["trials"]:
-            self._see(trial["trial"], values[trial["trial"]], epoch)
+            self._see(trial["trial"], self.goal.scored(trial["metrics"]), epoch)
             if trial["state"] != "running" and trial["trial"] not in self.ended:
                 self._end(trial["trial"], trial["state"])
-                why = trial["reason"] or f"{OBJECTIVE} {values[trial['trial']]:.4f}"
+                why = trial["reason"].removesuffix(f" at epoch {epoch}") or self._scores(trial["metrics"])
                 self._event(f"trial {trial['trial']} {trial['state']} at epoch {epoch}: {why}")
         if not line.live:
             self._close_pack(pack)
@@ -138,10 +149,10 @@ class View:
     def render(self) -> Group:
         """The live table."""
         table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-        for title in ("pack", "epoch", "trials", OBJECTIVE):
+        for title in ("pack", "epoch", "trials", self.goal.first.metric):
             table.add_column(title, justify="right", no_wrap=True)
         for pack, line in sorted(self.packs.items()):
-            value = f"{line.best:.4f}" if line.epoch else "starting"
+            value = figure(line.best) if line.epoch else "starting"
             table.add_row(str(pack), f"{line.epoch}/{line.epochs}", f"{line.live}/{line.size}", value)
         trouble = self.trouble()
         return Group(Text(self.headline()), table, Text(self.best_line()), *([Text(trouble)] if trouble else []))
@@ -161,7 +172,9 @@ class View:
         if self.best.number < 0:
             return "best: none yet"
         knobs = params_line(self.params.get(self.best.number, {}))
-        return f"best: {self.best.value:.4f}, trial {self.best.number} at epoch {self.best.epoch}  {knobs}"
+        keeps = ", breaks a constraint" if self.best.order[0] < 0 else ""
+        where = f"trial {self.best.number} at epoch {self.best.epoch}{keeps}"
+        return f"best: {figure(self.best.value)}, {where}  {knobs}"
 
     def _eta(self) -> float | None:
         """Seconds left, from the trial-epochs done in this run and still to do."""
@@ -175,9 +188,14 @@ class View:
         )
         return (time.monotonic() - self._since) * to_do / spent if spent else None
 
-    def _see(self, number: int, value: float, epoch: int) -> None:
-        if value >= self.best.value:
-            self.best = Best(value, number, epoch)
+    def _scores(self, metrics: Mapping[str, float]) -> str:
+        """All objectives of a trial."""
+        return ", ".join(f"{part.metric} {figure(metrics[part.metric])}" for part in self.goal.objectives)
+
+    def _see(self, number: int, scored: Scored, epoch: int) -> None:
+        order = (-scored.excess, self.goal.gains(scored.scores)[0])
+        if order >= self.best.order:
+            self.best = Best(scored.scores[0], order, number, epoch)
 
     def _end(self, number: int, state: str) -> None:
         if number not in self.ended:
@@ -195,7 +213,8 @@ class View:
     def _cost(self, line: PackLine, epoch: int) -> float:
         """Trial-epochs of a pack up to an epoch, done in this run."""
         pruner = self.config.pruner
-        return pack_cost(line.size, pruner, epoch) - pack_cost(line.size, pruner, min(line.restored, epoch))
+        before = pack_cost(line.size, pruner, line.epochs, min(line.restored, epoch), line.first)
+        return pack_cost(line.size, pruner, line.epochs, epoch, line.first) - before
 
     def _look_for_trouble(self) -> None:
         """Without a live table each trouble is told once."""
@@ -273,13 +292,20 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
-def results(rows: Sequence[Row], metrics: Mapping[int, Mapping[str, float]]) -> list[str]:
-    """Lines on the best trials: objective and some metrics of the last epoch (by trial), the searched knobs below."""
-    columns = ("test/accuracy", "weights/vip_fraction", "weights/uip_fraction")
-    lines = [f"trial  {OBJECTIVE}  test/accuracy     VIP     UIP"] if rows else []
+def results(rows: Sequence[Row], metrics: Mapping[int, Mapping[str, float]], goal: Goal) -> list[str]:
+    """Lines on the best trials: objectives and some metrics of the last epoch (by trial), the searched knobs below."""
+    aims = [part.metric for part in goal.objectives]
+    others = {name: short for name, short in COLUMNS.items() if name not in aims}
+    widths = [max(len(name), 8) for name in aims] + [max(len(short), 6) for short in others.values()]
+    lines = [_columns("trial", [*aims, *others.values()], widths)] if rows else []
     for row in rows:
         found = metrics.get(row.number, {})
-        test, vip, uip = (f"{found[name]:.4f}" if name in found else "-" for name in columns)
-        lines.append(f"{row.number:5d}  {row.value:12.4f}  {test:>13}  {vip:>6}  {uip:>6}")
+        values = [figure(score) for score in row.scores or (row.value or 0.0,)]
+        values += [f"{found[name]:.4f}" if name in found else "-" for name in others]
+        lines.append(_columns(f"{row.number:5d}", values, widths))
         lines += [f"       {params_line(row.params)}"] if row.params else []
     return lines
+
+
+def _columns(first: str, cells: Sequence[str], widths: Sequence[int]) -> str:
+    return "  ".join([first, *(f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True))])

@@ -15,6 +15,7 @@ from lca_sweep.tracking.store import Change, Store
 from lca_sweep.tracking.tracker import SWEEP_STATUS, known
 from lca_sweep.tracking.writer import Refused
 
+PARETO = "pareto"  # tag of the trials that no other one dominates, where a sweep has several objectives
 MODEL = "the model of the best trial"
 
 
@@ -32,6 +33,7 @@ class Ending:
     def close(self) -> None:
         """The parent's metrics, tags, description and status."""
         self.runs.tidy()
+        self.runs.mark(PARETO, self.end.pareto)
         end, best = self.end, self.end.best
         run = self.runs.id(best.number) if best else ""
         tags = {"lca.state": end.status, "mlflow.note.content": describe(self.sweep.name, end, run)}

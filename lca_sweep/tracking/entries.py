@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import takewhile
 from types import MappingProxyType
 from typing import Any, TypeAlias
@@ -34,12 +34,13 @@ class Epoch:
 
 @dataclass(frozen=True)
 class End:
-    """A trial ends, in one of its states."""
+    """A trial ends, in one of its states; `tags` say more of it."""
 
     number: int
     time: int
     state: str
     reason: str
+    tags: Mapping[str, str] = field(default_factory=dict)  # an older outbox has none
 
 
 Entry: TypeAlias = Start | Epoch | End
@@ -113,7 +114,8 @@ def _epoch(told: Mapping[str, Any]) -> Epoch:
 
 
 def _end(told: Mapping[str, Any]) -> End:
-    return End(int(told["number"]), int(told["time"]), str(told["state"]), str(told["reason"]))
+    tags = _texts(told.get("tags", {}))
+    return End(int(told["number"]), int(told["time"]), str(told["state"]), str(told["reason"]), tags)
 
 
 def _texts(told: Mapping[str, Any]) -> dict[str, str]:

@@ -22,7 +22,7 @@ from lca_sweep.tracking.outbox import Outbox
 from lca_sweep.tracking.records import SweepEnd, SweepRecord, TrackingError, TrialRecord
 from lca_sweep.tracking.runs import Runs, common_tags
 from lca_sweep.tracking.store import Change, Store, milliseconds, param_text
-from lca_sweep.tracking.tracker import LAST_WORDS, PATIENCE, SWEEP_STATUS, TRIAL_STATUS, known
+from lca_sweep.tracking.tracker import LAST_WORDS, NO_TAGS, PATIENCE, SWEEP_STATUS, TRIAL_STATUS, known
 from lca_sweep.tracking.uri import page
 from lca_sweep.tracking.writer import DELAYS, REST, Refused, Writer, patiently
 
@@ -94,11 +94,11 @@ class MlflowTracker:
             raise LookupError(f"trial {number} has not started")
         self._tell(Epoch(number, milliseconds(), epoch, {key: float(value) for key, value in metrics.items()}))
 
-    def end_trial(self, number: int, state: str, reason: str = "") -> None:
+    def end_trial(self, number: int, state: str, reason: str = "", tags: Mapping[str, str] = NO_TAGS) -> None:
         """See Tracker."""
         known(state, TRIAL_STATUS)
         if self._states.get(number, state) != state:
-            self._tell(End(number, milliseconds(), state, reason))
+            self._tell(End(number, milliseconds(), state, reason, dict(tags)))
             self._states[number] = state
 
     def settle(self) -> None:

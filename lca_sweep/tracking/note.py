@@ -8,6 +8,8 @@ from typing import Any
 
 from lca_sweep.tracking.records import BestTrial, SweepEnd
 
+MOST = 10  # so many trials of a Pareto set are named
+
 
 def text(value: Any) -> str:
     """A knob's value as one would type it on the command line: `0.1`, `null`, `[100, 50]`, `tpe`."""
@@ -22,6 +24,10 @@ def describe(name: str, end: SweepEnd, best_run: str) -> str:
     if end.best is None:
         return "\n\n".join([*parts, "No trial is complete."])
     best = end.best
+    if end.pareto:
+        names = ", ".join(f"{number:04d}" for number in end.pareto[:MOST])
+        more = f" and {len(end.pareto) - MOST} more" if len(end.pareto) > MOST else ""
+        parts.append(f"Pareto set, by the first objective: trials {names}{more} (tag `pareto`)")
     parts.append(
         f"**Best: trial {best.number:04d}** with {best.value:.6g}" + (f", run `{best_run}`" if best_run else "")
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import getpass
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -58,7 +58,8 @@ class SweepEnd:
     """How a sweep ended: `status` is finished, interrupted or failed; `counts` are its trials by state.
 
     `report` and `trial_files` (by the trials' numbers) are folders whose content goes to the sweep's and to the trials'
-    runs; `question` is what the sweep was made to find out.
+    runs; `question` is what the sweep was made to find out; `pareto` are, of a sweep with several objectives, the
+    trials that no other one dominates, in the order in which to name them.
     """
 
     status: str
@@ -68,6 +69,7 @@ class SweepEnd:
     report: Path | None = None
     trial_files: Mapping[int, Path] = field(default_factory=dict)
     question: str = ""
+    pareto: Sequence[int] = ()
 
 
 def user() -> str:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from types import MappingProxyType
 
 from lca_sweep.tracking.entries import End, Epoch, Start
 from lca_sweep.tracking.records import SweepRecord, user
 from lca_sweep.tracking.store import Change, Found, Store
-from lca_sweep.tracking.tracker import TRIAL_STATUS
+from lca_sweep.tracking.tracker import NO_TAGS, TRIAL_STATUS
 from lca_sweep.tracking.writer import Refused
 
-NO_TAGS: Mapping[str, str] = MappingProxyType({})
+LEFT = "left."  # how tags begin that say why a trial left early
 
 
 @dataclass
@@ -60,7 +59,8 @@ class Runs:
             _same_params(start, run.params)
             tags = self._tags(start.number, start.tags)
             if not run.running or not tags.items() <= run.tags.items():
-                self._store.change(Change(run.id, "RUNNING", tags | dict.fromkeys({"lca.reason"} & run.tags.keys()), 0))
+                old = [key for key in run.tags if key == "lca.reason" or key.startswith(LEFT)]
+                self._store.change(Change(run.id, "RUNNING", tags | dict.fromkeys(old), 0))
                 run.running, run.tags = True, tags
             run.ended = None
             if missing := {name: value for name, value in start.params.items() if name not in run.params}:
@@ -89,10 +89,19 @@ class Runs:
         run.ended = end
         if run.tags.get("lca.state") == end.state and not run.running:
             return
-        tags = {"lca.state": end.state} | ({"lca.reason": end.reason} if end.reason else {})
+        tags = {"lca.state": end.state, **end.tags} | ({"lca.reason": end.reason} if end.reason else {})
         with self._sure():
             self._store.change(Change(run.id, TRIAL_STATUS[end.state], tags, end.time))
         run.running, run.tags = False, run.tags | tags
+
+    def mark(self, tag: str, numbers: Collection[int]) -> None:
+        """These trials' runs, and no other ones, have the tag `true`."""
+        for number, run in self._runs.items():
+            wanted = number in numbers
+            if wanted != (tag in run.tags):
+                with self._sure():
+                    self._store.tag(run.id, {tag: "true" if wanted else None})
+                run.tags = {**run.tags, tag: "true"} if wanted else {k: v for k, v in run.tags.items() if k != tag}
 
     def tidy(self) -> None:
         """Set right what a server that hung made of requests that had been given up: runs twice, ends undone."""

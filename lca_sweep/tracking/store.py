@@ -100,16 +100,21 @@ class Store:
 
     def change(self, change: Change) -> None:
         """Set tags, then the status."""
+        self.tag(change.run, change.tags)
         with _answers():
-            for key in [key for key, value in change.tags.items() if value is None]:
-                self._take_away(change.run, key)
-            tags = _cut({key: value for key, value in change.tags.items() if value is not None}, LONGEST_TAG)
-            for chunk in _chunks([RunTag(key, value) for key, value in tags.items()], TAGS_A_CALL):
-                self._client.log_batch(change.run, tags=chunk, synchronous=True)
             if change.status == "RUNNING":
                 self._client.update_run(change.run, status=change.status)
             else:
                 self._client.set_terminated(change.run, change.status, change.time)
+
+    def tag(self, run: str, tags: Mapping[str, str | None]) -> None:
+        """Set tags (None: take them away), whatever the run's status is."""
+        with _answers():
+            for key in [key for key, value in tags.items() if value is None]:
+                self._take_away(run, key)
+            new = _cut({key: value for key, value in tags.items() if value is not None}, LONGEST_TAG)
+            for chunk in _chunks([RunTag(key, value) for key, value in new.items()], TAGS_A_CALL):
+                self._client.log_batch(run, tags=chunk, synchronous=True)
 
     def _take_away(self, run: str, tag: str) -> None:
         try:

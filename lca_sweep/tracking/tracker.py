@@ -15,6 +15,7 @@ TRIAL_STATUS = MappingProxyType(
 SWEEP_STATUS = MappingProxyType({"finished": "FINISHED", "interrupted": "KILLED", "failed": "FAILED"})
 
 
+NO_TAGS: Mapping[str, str] = MappingProxyType({})
 PATIENCE = 60.0  # seconds in which MLflow records nothing, after which a sweep ends without it
 LAST_WORDS = 5.0  # such seconds after which a tracker is closed without it
 
@@ -56,8 +57,8 @@ class Tracker(Protocol):
         """
         ...
 
-    def end_trial(self, number: int, state: str, reason: str = "") -> None:
-        """A trial's end: complete, pruned, failed or interrupted (ValueError).
+    def end_trial(self, number: int, state: str, reason: str = "", tags: Mapping[str, str] = NO_TAGS) -> None:
+        """A trial's end: complete, pruned, failed or interrupted (ValueError); with it come tags of its run.
 
         Nothing happens for a trial that never started, or whose end was told.
         """
@@ -111,7 +112,7 @@ class NullTracker:
     def log(self, number: int, epoch: int, metrics: Mapping[str, float]) -> None:
         """Nothing."""
 
-    def end_trial(self, number: int, state: str, reason: str = "") -> None:
+    def end_trial(self, number: int, state: str, reason: str = "", tags: Mapping[str, str] = NO_TAGS) -> None:
         """Nothing, for a state that there is."""
         known(state, TRIAL_STATUS)
 
