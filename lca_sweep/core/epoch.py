@@ -52,7 +52,7 @@ class BucketEpoch:
         self.optimiser = ProjectedAdam([*self.layers, self.silent], trainers, steps, trained)
         self.weights = [layer.w for layer in self.layers]
         self.no_gradient = tuple(torch.zeros_like(getattr(self.silent.w, name)) for name in trained)
-        self.has_prior = any(trial.knobs.prior.weight > 0 for trial in bucket.trials)
+        self.has_prior = any(trial.knobs.prior.strength > 0 for trial in bucket.trials)
         if self.has_prior:
             weight, self.prior = prior_tensors(bucket, first.w.m)
             real = [bucket.real(depth) for depth in range(len(self.layers))]

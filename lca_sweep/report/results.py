@@ -102,14 +102,14 @@ class SweepResult:
 
     @property
     def complete(self) -> tuple[TrialResult, ...]:
-        """Complete trials, best first (ties: the earlier one)."""
-        done = [trial for trial in self.trials if trial.value is not None]
+        """Complete trials of the search, best first (ties: the earlier one)."""
+        done = [trial for trial in self.trials if trial.value is not None and trial.replicate is None]
         return tuple(sorted(done, key=lambda trial: (-(trial.value or 0.0), trial.number)))
 
     def groups(self) -> dict[tuple[tuple[str, Any], ...], tuple[TrialResult, ...]]:
-        """Trials that differ in their seed alone, by their other searched knobs."""
+        """Trials of the search that differ in their seed alone, by their other searched knobs."""
         found: dict[tuple[tuple[str, Any], ...], list[TrialResult]] = {}
-        for trial in self.trials:
+        for trial in [trial for trial in self.trials if trial.replicate is None]:
             key = tuple((name, value) for name, value in trial.params.items() if not name.endswith("seed"))
             found.setdefault(key, []).append(trial)
         return {key: tuple(trials) for key, trials in found.items()}

@@ -45,7 +45,7 @@ class PackSearcher(_Light, Searcher):
         if issue is WAIT:
             return None
         trials = {str(number): dict(knobs) for number, knobs in issue.trials.items()}
-        return {"pack": issue.pack, "trials": trials, "origins": list(issue.origins)}
+        return {"pack": issue.pack, "trials": trials, "origins": list(issue.origins), "prune": issue.prune}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """The callback has seen it."""

@@ -57,6 +57,7 @@ class View:
     best: Best = field(default_factory=Best)
     params: dict[int, Mapping[str, Any]] = field(default_factory=dict)
     ended: set[int] = field(default_factory=set)
+    finals: set[int] = field(default_factory=set)  # trials that repeat others with new seeds
     trouble: Callable[[], str] = str  # a line on what the sweep does not wait for, or nothing
     done_cost: float = 0.0  # of packs that are through, in trial-epochs; of this run
     _live: Live | None = None
@@ -79,8 +80,8 @@ class View:
 
     def begin(self, rows: Sequence[Row]) -> None:
         """What the study holds before anything runs."""
+        self._know(rows)
         for row in rows:
-            self.params[row.number] = row.params
             if row.state not in ("running", "waiting"):
                 self._end(row.number, row.state)
             if row.value is not None:
@@ -94,9 +95,10 @@ class View:
         """A pack was handed out."""
         epochs = rows[0].params.get("trainer.epochs", self.config.trainer.epochs)
         self.packs[pack] = PackLine(len(rows), epochs, live=sum(row.state == "running" for row in rows))
-        self.params |= {row.number: row.params for row in rows}
+        self._know(rows)
         noun = "trial" if len(rows) == 1 else "trials"
-        self._event(f"pack {pack} starts: {noun} {spans([row.number for row in rows])}")
+        what = "the finals, " if rows[0].replicate else ""
+        self._event(f"pack {pack} starts: {what}{noun} {spans([row.number for row in rows])}")
 
     def pack_restored(self, pack: int, epoch: int) -> None:
         """A pack goes on from a checkpoint after this epoch."""
@@ -154,7 +156,8 @@ class View:
         eta = self._eta()
         left = f", about {duration(eta)} left" if eta is not None else ""
         elapsed = duration(time.monotonic() - self._since)
-        return f"{self.name}: {done} of {plural(self.config.sweep.total(), 'trial')}{states}, {elapsed}{left}"
+        again = f", finals: {len(self.finals & self.ended)} of {len(self.finals)}" if self.finals else ""
+        return f"{self.name}: {done} of {plural(self.config.sweep.total(), 'trial')}{states}{again}, {elapsed}{left}"
 
     def best_line(self) -> str:
         """The best so far in one line."""
@@ -175,14 +178,18 @@ class View:
         )
         return (time.monotonic() - self._since) * to_do / spent if spent else None
 
+    def _know(self, rows: Sequence[Row]) -> None:
+        self.params |= {row.number: row.params for row in rows}
+        self.finals |= {row.number for row in rows if row.replicate}
+
     def _see(self, number: int, value: float, epoch: int) -> None:
-        if value >= self.best.value:
+        if value >= self.best.value and number not in self.finals:
             self.best = Best(value, number, epoch)
 
     def _end(self, number: int, state: str) -> None:
         if number not in self.ended:
             self.ended.add(number)
-            self.counts[state] += 1
+            self.counts[state] += number not in self.finals
 
     def _leave(self, pack: int) -> None:
         line = self.packs.pop(pack)

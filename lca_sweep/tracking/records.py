@@ -58,7 +58,7 @@ class SweepEnd:
     """How a sweep ended: `status` is finished, interrupted or failed; `counts` are its trials by state.
 
     `report` and `trial_files` (by the trials' numbers) are folders whose content goes to the sweep's and to the trials'
-    runs; `question` is what the sweep was made to find out.
+    runs; `question` is what the sweep was made to find out; `finals` are metrics of the best trial's new seeds.
     """
 
     status: str
@@ -68,6 +68,7 @@ class SweepEnd:
     report: Path | None = None
     trial_files: Mapping[int, Path] = field(default_factory=dict)
     question: str = ""
+    finals: Mapping[str, float] = field(default_factory=dict)
 
 
 def user() -> str:
