@@ -164,10 +164,12 @@ def _headlines(one: Overview) -> list[str]:
 
 
 def _print_table(console: Console, head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A table in a terminal; elsewhere a line for each row, cells parted by tabs."""
+    """A table in a terminal; elsewhere a line for each row, however long, cells parted by at least two spaces."""
     if not console.is_terminal:
+        widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
         for row in (head, *rows):
-            console.print(Text("\t".join(row)), soft_wrap=True)
+            line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+            console.print(Text(line.rstrip()), soft_wrap=True)
         return
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for title in head:

@@ -84,8 +84,8 @@ class Lock:
         self._thread.join()
         with suppress(OSError, Lost):
             self.check()
-            _clear(self.folder)
             os.ftruncate(self._file, 0)
+            _clear(self.folder)
 
     def _live(self) -> None:
         beats, last = 0, time.monotonic()

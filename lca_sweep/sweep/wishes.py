@@ -89,9 +89,13 @@ def _asked(known: Known) -> int:
 def _wait(known: Known, owner: Owner, file: Path) -> None:
     """Until the sweep has heard it; SweepError if it does not."""
     end = time.monotonic() + PATIENCE
-    while file.exists():
+    while waiting := file.exists():
         there = runner(known.path)
         if there is None or there.id != owner.id or time.monotonic() > end:
-            file.unlink(missing_ok=True)
-            raise SweepError(f"set {known.name}: not heard: it has ended, or is just starting or ending; try again")
+            break
         time.sleep(LOOK / 5)
+    else:
+        there = runner(known.path)  # whoever ends clears away what it has not heard
+    if waiting or there is None or there.id != owner.id:
+        file.unlink(missing_ok=True)
+        raise SweepError(f"set {known.name}: not heard: it has ended, or is just starting or ending; try again")
