@@ -157,6 +157,16 @@ def test_the_stronger_the_prior_the_nearer_the_weights() -> None:
         assert (w.pi - 0.6).abs().max() < 0.05 and w.m.abs().max() < 0.1 and (w.xi - 0.5).abs().max() < 0.1
 
 
+def test_no_prior_is_one_of_no_weight() -> None:
+    """Bit for bit, also beside one that has weight."""
+    prior = {"prior.weight": 0.3, "prior.spike": 0.6}
+    other = {"model.widths": [8], **prior}
+    none = list(fit(Pack.start(trials({**prior, "prior.kind": "none"}, other), INPUTS, CLASSES), made_up()))
+    zero = list(fit(Pack.start(trials({"prior.spike": 0.6}, other), INPUTS, CLASSES), made_up()))
+    assert metrics_of(none, 0) == metrics_of(zero, 0) and metrics_of(none, 1) == metrics_of(zero, 1)
+    assert metrics_of(none, 0)[-1]["train/prior"] == 0 < metrics_of(none, 1)[-1]["train/prior"]
+
+
 # -- dead inputs --------------------------------------------------------------------------------------------------
 
 

@@ -55,7 +55,7 @@ class BucketEpoch:
         self.weights = [layer.w for layer in self.layers]
         self.fan_in = train.fan_in(bucket.fan_in)
         self.no_gradient = tuple(torch.zeros_like(getattr(self.silent.w, name)) for name in trained)
-        self.has_prior = any(trial.knobs.prior.weight > 0 for trial in bucket.trials)
+        self.has_prior = any(trial.knobs.prior.strength > 0 for trial in bucket.trials)
         if self.has_prior:
             weight, self.prior = prior_tensors(bucket, first.w.m)
             real = [bucket.real(depth) for depth in range(len(self.layers))]

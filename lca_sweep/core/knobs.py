@@ -208,9 +208,17 @@ class Trainer:
 class Prior:
     """Sparsity prior: weight * KL(q || p) / (number of training images) is added to the loss."""
 
+    kind: str = knob(
+        "kl", "kl: weight * KL / images is added to the loss; none: nothing is, as in the paper", choices=("kl", "none")
+    )
     weight: float = knob(0.0, "strength of the prior; 0 is the paper's algorithm", ge=0)
     spike: float = knob(0.5, "spike mass pi0 of the prior", ge=1e-4, le=1 - 1e-4)
     slab_variance: float = knob(1.0, "slab variance xi0 of the prior", gt=0)
+
+    @property
+    def strength(self) -> float:
+        """The weight that counts: 0 where there is no prior."""
+        return self.weight if self.kind == "kl" else 0.0
 
 
 @dataclass

@@ -44,7 +44,7 @@ def prior_tensors(bucket: Bucket, like: Tensor) -> tuple[Tensor, SlabPrior]:
         values = [getattr(trial.knobs.prior, name) for trial in bucket.trials]
         return torch.tensor(values, dtype=like.dtype, device=like.device).view(-1, 1, 1)
 
-    return column("weight"), SlabPrior(column("spike"), column("slab_variance"))
+    return column("strength"), SlabPrior(column("spike"), column("slab_variance"))
 
 
 def prior_loss(bucket: Bucket, images: int) -> Tensor:

@@ -104,6 +104,10 @@ class Goal:
         """What is compared of a trial with these metrics."""
         return Scored(self.scores(metrics), self.violations(metrics))
 
+    def reached(self, target: float, scored: Scored) -> bool:
+        """Whether a trial keeps all constraints and its first objective is at least as good as `target`."""
+        return scored.excess == 0 and self.first.sign * scored.scores[0] >= self.first.sign * target
+
 
 @dataclass(frozen=True)
 class Scored:

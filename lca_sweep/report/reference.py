@@ -33,7 +33,7 @@ DAMAGE = {  # test error in percent where all weights of a category are changed,
 ENTROPY = (-0.01, 0.39, 0.09)  # nats per weight by layer, one network
 
 # Knobs that may differ: seeds; those without effect at prior.weight=0; those that are looked at in another way.
-ASIDE = {"init.seed", "trainer.batch_seed", "prior.spike", "prior.slab_variance", "trainer.train_size"}
+ASIDE = {"init.seed", "trainer.batch_seed", "prior.kind", "prior.spike", "prior.slab_variance", "trainer.train_size"}
 ASIDE |= {"model.width", "model.depth", "model.widths"}
 
 

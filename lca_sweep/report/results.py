@@ -102,15 +102,15 @@ class SweepResult:
 
     @property
     def complete(self) -> tuple[TrialResult, ...]:
-        """Complete trials, best first: by front, in each by the first objective (ties: the earlier one)."""
-        done = {trial.number: trial for trial in self.trials if trial.value is not None}
+        """Complete trials of the search, best first: by front, in each by the first objective."""
+        done = {trial.number: trial for trial in self.trials if trial.value is not None and trial.replicate is None}
         scored = {n: Scored(trial.scores or (trial.value or 0.0,), trial.violations) for n, trial in done.items()}
         return tuple(done[number] for number in best_first(self.goal, scored))
 
     def groups(self) -> dict[tuple[tuple[str, Any], ...], tuple[TrialResult, ...]]:
-        """Trials that differ in their seed alone, by their other searched knobs."""
+        """Trials of the search that differ in their seed alone, by their other searched knobs."""
         found: dict[tuple[tuple[str, Any], ...], list[TrialResult]] = {}
-        for trial in self.trials:
+        for trial in [trial for trial in self.trials if trial.replicate is None]:
             key = tuple((name, value) for name, value in trial.params.items() if not name.endswith("seed"))
             found.setdefault(key, []).append(trial)
         return {key: tuple(trials) for key, trials in found.items()}

@@ -25,7 +25,7 @@ class ReadError(UserError):
 
 
 def read_rows(folder: Path, url: str | None, name: str, space: Space) -> list[Row]:
-    """Every trial of a study, by number: of the journal in `folder`, or of the database at `url`.
+    """Every trial of a sweep, by number, from its study: of the journal in `folder`, or of the database at `url`.
 
     Raises ReadError if there is no such study or it cannot be read, KnobError if the database cannot be opened.
     """
@@ -37,7 +37,7 @@ def read_rows(folder: Path, url: str | None, name: str, space: Space) -> list[Ro
         raise ReadError(f"{where}: there is none") from error
     except (OSError, ValueError, StorageInternalError) as error:
         raise ReadError(f"{where}: cannot be read: {first_line(error)}") from error
-    return [row_of(trial, space) for trial in trials]
+    return [row for row in (row_of(trial, space) for trial in trials) if not row.foreign]
 
 
 def _journal(file: Path) -> BaseStorage:

@@ -173,7 +173,10 @@ def _refuse_idle(space: Space, config: Config) -> None:
         idle |= {"model.width": reason, DEPTH: reason}
     if config.prior.weight == 0 and "prior.weight" not in varying:
         reason = "prior.weight=0 (set it, or search it too)"
-        idle |= {"prior.spike": reason, "prior.slab_variance": reason}
+        idle |= {"prior.kind": reason, "prior.spike": reason, "prior.slab_variance": reason}
+    if config.prior.kind == "none" and "prior.kind" not in varying:
+        reason = "prior.kind=none (set it to kl, or search it too)"
+        idle |= dict.fromkeys(("prior.weight", "prior.spike", "prior.slab_variance"), reason)
     if config.trainer.algorithm == "bp" and ALGORITHM not in space:
         names = ("init.spike", "init.slab_variance", "prior.weight", "prior.spike", "prior.slab_variance")
         idle |= dict.fromkeys(names, f"{PLAIN} is set (set it to gbp)")

@@ -41,21 +41,36 @@ def journal(folder: Path) -> BaseStorage:
         raise StudyLost(f"{file}: cannot be opened: {first_line(error)}") from error
 
 
+def shared_journal(folder: Path) -> BaseStorage:
+    """The same for one who adds a row while another process, or nobody, holds that lock.
+
+    Raises StudyLost if it is not there or cannot be read.
+    """
+    file = folder / JOURNAL
+    try:
+        return Journal(file, alone=False)
+    except (OSError, ValueError) as error:
+        raise StudyLost(f"{file}: cannot be opened: {first_line(error)}") from error
+
+
 class Journal(JournalStorage):
     """Optuna's journal, with lines that are whole or absent."""
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: Path, alone: bool = True) -> None:
         self.file = file
-        super().__init__(_WholeLines(str(file)))
+        super().__init__(_WholeLines(str(file), alone))
 
 
 class _WholeLines(JournalFileBackend):
     """A full disk, or a kill in the middle of a write, leaves half a line; what follows it Optuna can never read."""
 
-    def __init__(self, file: str) -> None:
+    def __init__(self, file: str, alone: bool) -> None:
+        if not alone:
+            os.stat(file)  # else Optuna would make one
         super().__init__(file)
-        with open(file, "rb+", buffering=0) as journal:
-            _cut(journal)
+        if alone:  # else half a line may be one that is being written
+            with open(file, "rb+", buffering=0) as journal:
+                _cut(journal)
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
         """All of these lines, or none and an OSError."""

@@ -26,6 +26,7 @@ from lca_sweep.config import Config, KnobError, Search
 from lca_sweep.core.objective import Goal, Scored
 from lca_sweep.core.objective import best_first as by_goal
 from lca_sweep.core.objective import pareto as front
+from lca_sweep.search.given import FIXED, known, repeated, waiting
 from lca_sweep.search.outage import Patience, silent
 from lca_sweep.search.sampler import make_samplers
 from lca_sweep.search.space import Space
@@ -54,6 +55,11 @@ class Row:
     violations: tuple[float, ...] = ()  # by how much it breaks each constraint, where it is complete; <= 0: not at all
     source: str = ""  # where the point comes from, if not from the sampler: "enqueue", "csv", "NAME/12"
     replicate: tuple[int, int] | None = None  # in the finals: the trial that is repeated, and its new seed
+
+    @property
+    def foreign(self) -> bool:
+        """Whether it is what an earlier sweep has found: samplers learn from it, and it is no trial of this sweep."""
+        return bool(self.source) and self.pack is None and self.state in ("complete", "pruned")
 
 
 class Study:
@@ -100,8 +106,8 @@ class Study:
     # --- what is known -------------------------------------------------------------------------------------------
 
     def rows(self) -> list[Row]:
-        """Every trial, by number."""
-        return [self._row(number) for number in range(len(self._table))]
+        """Every trial of the sweep, by number; not what samplers know from an earlier one."""
+        return [row for row in map(self._row, range(len(self._table))) if not row.foreign]
 
     def pack(self, pack: int) -> list[Row]:
         """The trials of a pack, by number."""
@@ -115,9 +121,13 @@ class Study:
         """How many trials are open in packs."""
         return len(self._training)
 
+    def searching(self) -> int:
+        """How many of these are the search's, and not the finals'."""
+        return sum(self._row(number).replicate is None for number in self._training)
+
     def counts(self) -> dict[str, int]:
-        """How many trials are in each state."""
-        found = Counter(row.state for row in self.rows())
+        """How many trials of the search are in each state."""
+        found = Counter(row.state for row in self.rows() if row.replicate is None)
         return {state: found[state] for state in ("complete", "pruned", "failed", "running")}
 
     def best(self, k: int = 1) -> list[Row]:
@@ -138,6 +148,34 @@ class Study:
         """
         self._table.look_for_new()
         return [self._row(self._next({} if until is None else {"until": until}, pack)) for pack in packs]
+
+    def enqueue(self, points: Sequence[Mapping[str, Any]], sources: Sequence[str]) -> list[int]:
+        """Put in rows that wait, in this order, with the knobs that each point names; the numbers of new ones.
+
+        A point that is there already, from wherever it came, is not put in again.
+        """
+        self._table.look_for_new()
+        there = [self._trial(number).system_attrs.get(FIXED) for number in range(len(self._table))]
+        new = []
+        for point, source in zip(points, sources, strict=True):
+            if dict(point) not in there:
+                there.append(dict(point))
+                new.append(self._table.add(waiting(point, source)))
+        return new
+
+    def learn(self, rows: Sequence[Row], name: str) -> None:
+        """Have samplers know the ended trials of an earlier sweep of this name, each as what it was; once each."""
+        self._table.look_for_new()
+        there = {self._trial(number).user_attrs.get("source") for number in range(len(self._table))}
+        for row in rows:
+            source = f"{name}/{row.number}"
+            if source not in there:
+                told = (row.values, row.scores, row.violations)
+                self._table.add(known(_STATES[row.state], row.params, self._space, *told, source))
+
+    def repeat(self, row: Row, seed: int, pack: int) -> int:
+        """A row in a pack that trains a trial's setting with another seed; its number."""
+        return self._table.add(repeated(row.params, self._space, (row.number, seed), pack))
 
     def move(self, numbers: Sequence[int], pack: int, origin: int) -> None:
         """Open trials go from the pack `origin` to another."""
@@ -220,7 +258,7 @@ class Study:
 
     def _misfit(self, number: int) -> str:
         trial = self._trial(number)
-        return misfit({**trial.system_attrs.get("fixed_params", {}), **trial.params}, self._space)
+        return misfit({**trial.system_attrs.get(FIXED, {}), **trial.params}, self._space)
 
     def _add(self, attrs: Mapping[str, Any]) -> int:
         """A new row, written whole or not at all; its number."""

@@ -31,7 +31,7 @@ QUIET = {
 
 @dataclass(frozen=True)
 class Resources:
-    """What a pack gets, and how many packs run at a time."""
+    """What a pack gets, and how many packs run at a time, at most."""
 
     cpus: int
     gpus: float
@@ -134,7 +134,7 @@ def resources(cluster: Cluster, nodes: Sequence[Mapping[str, float]]) -> Resourc
     fit = sum(_fit(cluster.cpus_per_pack, per_pack, node) for node in nodes)
     if not fit:
         raise SweepError(f"cluster.cpus_per_pack={cluster.cpus_per_pack}: no machine has as many CPUs beside a GPU")
-    return Resources(cluster.cpus_per_pack, per_pack, min(fit, cluster.packs or fit))
+    return Resources(cluster.cpus_per_pack, per_pack, fit)
 
 
 def _fit(cpus: int, gpus: float, node: Mapping[str, float]) -> int:

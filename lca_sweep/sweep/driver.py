@@ -6,7 +6,7 @@ import hashlib
 import json
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -16,13 +16,15 @@ from typing import Any
 from lca_sweep.config import Config, KnobError
 from lca_sweep.core.data import Splits
 from lca_sweep.core.errors import UserError, first_line
+from lca_sweep.core.knobs import replace
 from lca_sweep.search.sampler import check_installed
 from lca_sweep.search.space import Space, bounds
 from lca_sweep.search.storage import database, journal
 from lca_sweep.search.study import Study
 from lca_sweep.sweep.cluster import Resources, connected
 from lca_sweep.sweep.errors import SweepError
-from lca_sweep.sweep.folder import Folder, folder_path, is_known, lasting, opened, plain_config
+from lca_sweep.sweep.finals import check_finals
+from lca_sweep.sweep.folder import Folder, folder_path, is_known, lasting, opened, plain_config, write_config
 from lca_sweep.sweep.gather import Source
 from lca_sweep.sweep.ledger import Ledger
 from lca_sweep.sweep.lock import Lost
@@ -33,6 +35,8 @@ from lca_sweep.sweep.stopping import INTERRUPT, STUCK, Reason, Stopping
 from lca_sweep.sweep.storage import Storage, StorageError, storage_at
 from lca_sweep.sweep.tuning import tune_packs
 from lca_sweep.sweep.view import View, command, duration, plural, wide_console
+from lca_sweep.sweep.warm import warm_start
+from lca_sweep.sweep.wishes import granted
 from lca_sweep.tracking import PATIENCE, SweepEnd, SweepRecord, Tracker, TrackingError, open_tracker
 
 DONE, NONE_COMPLETE = 0, 1
@@ -52,6 +56,8 @@ def run(config: Config, space: Space) -> int:
     name = config.sweep.name or derived_name(config)
     path = folder_path(config, name)
     _check_storage(config)
+    check_finals(config, space)
+    warm = warm_start(config, space, name)
     books = database(config.search.storage) if config.search.storage else None
     view, stopping = View(name, config), Stopping(config.sweep, goal=config.search.goal())
     with ExitStack() as stack:
@@ -64,6 +70,7 @@ def run(config: Config, space: Space) -> int:
         folder.lock.on_stop(partial(_asked_to_stop, stopping, tracker))
         study = Study.open(config, folder.study, space, books or journal(folder.path), view.say)
         study.claim(folder.uid)
+        warm.write(study)
         storage = storage_of(config, folder.path, folder.uid, folder.study)
         driver = _Driver(config, space, data, name, folder, storage, study, tracker, view, stopping)
         if resources is None and driver.work_left():
@@ -122,7 +129,15 @@ class _Driver:
         self.tags = data_tags(self.data)
         self.ledger = Ledger(self.config, self.study, self.tracker, self.view, self.tags, self.stopping)
         self.view.trouble = lambda: self.tracker.trouble
+        self.folder.lock.on_wish(self._grant)
         self.outcome = Outcome(self.config, self.study, self.storage, self.view)
+
+    def _grant(self, wish: Mapping[str, Any]) -> None:
+        """From the lock's thread: somebody asks for other numbers."""
+        granted(self.ledger, wish)
+        packs, trials = self.ledger.most, self.ledger.total
+        with suppress(OSError):  # it is for those who look
+            write_config(self.folder.path, replace(self.config, {"sweep.trials": trials, "cluster.packs": packs}))
 
     def work_left(self) -> bool:
         """Whether there is anything to train."""
@@ -164,6 +179,7 @@ class _Driver:
 
     def _end(self, began: float) -> int:
         """Close the books and say what became of the sweep; the exit status."""
+        self.folder.lock.on_wish(None)
         unfinished = self.ledger.work_left() or self.study.training() > 0
         reason = self.stopping.reason or INTERRUPT if unfinished else None
         goes_on = reason is not None and not reason.reached
@@ -243,6 +259,7 @@ class _Driver:
                 report=report.folder if report else None,
                 trial_files=report.trials if report else {},
                 pareto=self.outcome.front(),
+                finals=self.outcome.finals(),
             )
             self.tracker.end_sweep(end, patience=self.patience, say=self.view.say)
 

@@ -33,8 +33,14 @@ FREE = (
     "data.dir",
     "pack.checkpoint_every",
     "search.patience",
+    "search.enqueue",
+    "search.enqueue_csv",
+    "search.warm_start",
+    "search.warm_start_best",
+    "sweep.replicates",
+    "sweep.finalists",
 )
-IDENTITY = "sweep.json"
+IDENTITY, CONFIG = "sweep.json", "config.yaml"
 REMEDY = (
     "give another name (sweep.name=...), or the old knobs to go on with it; or put it aside (sweep.resume=never)",
     f"what may change: {', '.join(f'{knob}*' if knob.endswith('.') else knob for knob in FREE)}",
@@ -113,8 +119,13 @@ def _identity(config: Config, path: Path, anew: bool) -> dict[str, Any]:
         write_atomically(path / IDENTITY, json.dumps(content, indent=2).encode())
     known = _read(path)
     _refuse_other_knobs(path.name, known["config"], plain)  # again: now nobody else can begin it
-    write_atomically(path / "config.yaml", yaml.safe_dump(plain, sort_keys=False).encode())
+    write_config(path, config)
     return known
+
+
+def write_config(path: Path, config: Config) -> None:
+    """Say how the sweep in this folder is being run now, for people and for who looks at it. Raises OSError."""
+    write_atomically(path / CONFIG, yaml.safe_dump(plain_config(config), sort_keys=False).encode())
 
 
 def _read(path: Path) -> dict[str, Any]:

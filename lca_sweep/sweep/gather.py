@@ -15,11 +15,13 @@ from lca_sweep.config import Config
 from lca_sweep.core.data import Splits
 from lca_sweep.core.knobs import flat
 from lca_sweep.core.network import ABOUT
-from lca_sweep.report.results import Analysis, DataInfo, Series, SweepResult, TrialResult
+from lca_sweep.core.objective import Goal
+from lca_sweep.report.results import Analysis, DataInfo, Final, Series, SweepResult, TrialResult
 from lca_sweep.search.reading import importances
-from lca_sweep.search.space import Space, knobs
+from lca_sweep.search.space import Space
 from lca_sweep.search.study import Row, misfit
 from lca_sweep.sweep import checkpoint, layout
+from lca_sweep.sweep.finals import knobs_of, standings
 from lca_sweep.sweep.folder import plain_config
 from lca_sweep.sweep.storage import Storage, StorageError
 
@@ -49,10 +51,10 @@ def gather(source: Source, analyses: Mapping[int, Analysis]) -> SweepResult:
     rows = [row for row in source.rows if space.exact(row.params) and not misfit(row.params, space)]
     history = histories(source.storage, rows, source.uid)
     goal = source.config.search.goal()
-    epoch, shares = importances(rows, space, goal.first.maximize)
+    epoch, shares = importances([row for row in rows if row.replicate is None], space, goal.first.maximize)
 
     def one(row: Row) -> TrialResult:
-        whole = flat(knobs(source.config, row.params))
+        whole = flat(knobs_of(source.config, row))
         number = row.number
         return TrialResult(
             number,
@@ -79,10 +81,20 @@ def gather(source: Source, analyses: Mapping[int, Analysis]) -> SweepResult:
         trials=tuple(one(row) for row in rows),
         importances=shares,
         importances_at=epoch,
+        finals=finals(rows, source.config.search.goal()),
         config=plain_config(source.config),
         provenance=source.tags,
         page=source.page,
         goal=goal,
+    )
+
+
+def finals(rows: Sequence[Row], goal: Goal) -> tuple[Final, ...]:
+    """The finalists as a report has them, the winner first."""
+    return tuple(
+        Final(one.row.number, tuple(row.number for row in one.replicates), tuple(one.values), mean.mean, mean.half)
+        for one in standings(rows, goal)
+        for mean in [one.result]
     )
 
 

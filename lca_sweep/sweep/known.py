@@ -5,14 +5,20 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+import yaml
+
 from lca_sweep.config import Config
 from lca_sweep.core.knobs import nearest
+from lca_sweep.search.reading import read_rows
+from lca_sweep.search.space import Space, parse
+from lca_sweep.search.study import Row
 from lca_sweep.sweep.errors import SweepError
-from lca_sweep.sweep.folder import IDENTITY, is_known
+from lca_sweep.sweep.folder import CONFIG, IDENTITY, is_known
 
 T = TypeVar("T")
 
@@ -40,6 +46,28 @@ def find(place: Path, name: str, what: str) -> Known:
         return Known(path, known["uid"], known.get("study", name), filled(Config(), known["config"]))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise SweepError(f"{what} {name}: {path / IDENTITY} cannot be read ({error})") from error
+
+
+def now(known: Known) -> Known:
+    """With the knobs of its last start, some of which may be others than those that it was begun with."""
+    with suppress(OSError, ValueError, TypeError, AttributeError, yaml.YAMLError):
+        return dataclasses.replace(
+            known, config=filled(known.config, yaml.safe_load((known.path / CONFIG).read_text()))
+        )
+    return known
+
+
+def space_of(known: Known) -> Space:
+    """What it searches."""
+    return parse(known.config.sweep.space, known.config)
+
+
+def rows_of(known: Known, what: str) -> list[Row]:
+    """Its trials, by number. Raises UserError where they cannot be read; `what` asks."""
+    url = known.config.search.storage
+    if url and "***" in url:
+        raise SweepError(f"{what} {known.name}: its study is in a database; say search.storage=URL, with the password")
+    return read_rows(known.path, url, known.study, space_of(known))
 
 
 def path_of(place: Path, name: str, what: str) -> Path:

@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from lca_sweep.config import Config
-from lca_sweep.core.knobs import flat, shared
+from lca_sweep.core.knobs import flat, replace, shared
 from lca_sweep.core.objective import Scored
 from lca_sweep.search.bars import bars
 from lca_sweep.search.generations import Ask, generation, rest
-from lca_sweep.search.space import knobs
 from lca_sweep.search.study import Row, Study, group_by_pack
+from lca_sweep.sweep.finals import SEED, knobs_of, missing
 from lca_sweep.sweep.stopping import Stopping
 from lca_sweep.sweep.view import View
 from lca_sweep.tracking import Tracker, TrialRecord
@@ -24,12 +24,14 @@ class Issue:
     """A pack to train: its number, the flat knobs of its trials by number, and packs that its trials were in before.
 
     `bars` is what its trials are compared with, by epoch, where the pruner looks at other packs.
+    Without `prune` no trial leaves it early.
     """
 
     pack: int
     trials: Mapping[int, Mapping[str, Any]]
     origins: tuple[int, ...] = ()
     bars: Mapping[int, float] = field(default_factory=dict)
+    prune: bool = True
 
 
 class Wait(enum.Enum):
@@ -64,29 +66,44 @@ class Ledger:
         packs = group_by_pack(rows)
         # packs to issue: those that a dead driver left unfinished, then those that were asked for
         self.ready = [pack for pack, rows in packs.items() if any(row.state == "running" for row in rows)]
-        self.asked = sum(len(rows) for rows in packs.values())
+        self.asked = sum(row.pack is not None and row.replicate is None for row in rows)  # of the search
         self.next_pack = max(packs, default=-1) + 1
         # what was begun is finished, also if fewer trials are asked for now
-        begun = self.asked + sum(row.pack is None and row.state == "running" for row in rows)
-        self.total = max(config.sweep.total(), begun)
+        self._begun = self.asked + sum(row.pack is None and row.state == "running" for row in rows)
+        self.total = max(config.sweep.total(), self._begun)
         self._rest = rest(rows, config.pack.size, self.total)
+        self.most = config.cluster.packs  # that are trained at the same time; None: as many as the resources allow
+        self._out: set[int] = set()  # packs that were issued
+        self._finals = {row.number for row in rows if row.replicate}
+        self._held = config.sweep.replicates == 0  # whether all of the finals are among the rows
         self._failures: dict[int, int] = {}  # of each pack, since its last news
         for row in study.best(1):
             self.stopping.see(row.number, Scored(row.scores, row.violations))
 
     def work_left(self) -> bool:
         """Whether any pack is still to be issued."""
-        return bool(self.ready) or self.asked < self.total
+        return bool(self.ready) or self.asked < self.total or bool(self._finals_left())
+
+    def aim(self, trials: int) -> int:
+        """A new total, from now on; the one that holds, for what was asked for is finished. From any thread."""
+        self.config = replace(self.config, {"sweep.trials": trials})
+        self.total = max(trials, self.asked, self._begun)
+        self._held = self.config.sweep.replicates == 0
+        self.view.config = replace(self.view.config, {"sweep.trials": self.total})
+        return self.total
 
     def issue(self) -> Issue | Wait | None:
         """The next pack; WAIT while it cannot be known which, or whether there is one; None when there is no more."""
         if self.stopping.due():
             return None
+        if self.most is not None and self._busy() >= self.most:
+            return WAIT
         if ask := self._due():
             rows = self.study.ask(ask.packs, ask.until)
             self.asked += len(rows)
             self.next_pack = max(self.next_pack, ask.packs[-1] + 1)
             self.ready += [pack for pack in dict.fromkeys(ask.packs) if pack not in self.ready]
+        self._hold_finals()
         while self.ready:
             pack = self.ready.pop(0)
             self._part(pack)
@@ -179,7 +196,10 @@ class Ledger:
         rows = self.study.pack(pack)
         running = [row for row in rows if row.state == "running"]
         rows = [row for row in rows if self._kind(row) == self._kind(running[0])]  # others: ended by hand
-        issue = Issue(pack, {row.number: self._knobs(row) for row in rows}, running[0].origins, self._bars(pack))
+        knobs = {row.number: self._knobs(row) for row in rows}
+        prune = running[0].replicate is None
+        issue = Issue(pack, knobs, running[0].origins, self._bars(pack) if prune else {}, prune)
+        self._out.add(pack)
         self.tracker.start_trials([self._record(row, pack) for row in running])
         self.view.pack_started(pack, rows)
         return issue
@@ -189,6 +209,31 @@ class Ledger:
         if self.config.pruner.name not in ("median", "percentile"):
             return {}
         return bars(self.study.rows(), pack, self.goal.first, self.config.pruner, self.config.search.deterministic)
+
+    def _busy(self) -> int:
+        """How many packs are being trained."""
+        self._out = {pack for pack in self._out if self._live(pack)}
+        return len(self._out - set(self.ready))
+
+    def _finals_left(self) -> list[tuple[Row, int]]:
+        """Trials to be repeated, and the new seeds, once the search is over."""
+        due = not self._held and self._search_is_over()
+        return missing(self.config, self.study.rows()) if due else []
+
+    def _search_is_over(self) -> bool:
+        return self.asked >= self.total and not self.study.searching()
+
+    def _hold_finals(self) -> None:
+        """Add what is missing of the finals, in packs of their own; whoever follows a driver that dies goes on."""
+        if self._held or not self._search_is_over():
+            return
+        left, size = self._finals_left(), self.config.pack.size
+        for place, (row, seed) in enumerate(left):
+            self._finals.add(self.study.repeat(row, seed, self.next_pack + place // size))
+        packs = range(self.next_pack, self.next_pack + -(-len(left) // size))
+        self.next_pack += len(packs)
+        self.ready += packs
+        self._held = True
 
     def _due(self) -> Ask | None:
         """The trials to ask the study for now."""
@@ -215,16 +260,20 @@ class Ledger:
         for trial in trials:
             scored = self.goal.scored(trial["metrics"])
             self.study.finish(trial["trial"], trial["state"], scored, trial["reason"])
-            if trial["state"] == "complete":
+            if trial["state"] == "complete" and trial["trial"] not in self._finals:
                 self.stopping.see(trial["trial"], scored)
 
     def _kind(self, row: Row) -> tuple[Any, ...]:
         """What all trials of a pack have in common."""
-        return tuple(shared(knobs(self.config, row.params)).values())
+        return tuple(shared(knobs_of(self.config, row)).values())
 
     def _knobs(self, row: Row) -> dict[str, Any]:
-        return flat(knobs(self.config, row.params))
+        return flat(knobs_of(self.config, row))
 
     def _record(self, row: Row, pack: int) -> TrialRecord:
         whole = {**self._knobs(row), **row.params}  # widths layer by layer too, as they are searched
-        return TrialRecord(row.number, pack, whole, frozenset(row.params), self.tags)
+        tags = {**self.tags, **({"source": row.source} if row.source else {})}
+        if row.replicate:
+            tags |= {"replicate.of": str(row.replicate[0]), "replicate.seed": str(row.replicate[1])}
+            whole |= {SEED: row.replicate[1]}
+        return TrialRecord(row.number, pack, whole, frozenset(row.params), tags)

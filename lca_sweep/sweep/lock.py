@@ -10,18 +10,20 @@ import platform
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from lca_sweep.sweep.errors import SweepError
 from lca_sweep.sweep.view import command
 from lca_sweep.tracking.records import user
 
 LOCK, STOP = "lock", "stop"
+WISHES = "wish-*.json"  # what else is asked of who runs it, oldest first; gone once they have heard it
 BEAT = 2.0  # seconds between two signs of life
 SILENCE = 20.0  # seconds without one after which an owner on another machine counts as dead
-LOOK = 0.5  # seconds between two looks for a request to stop
+LOOK = 0.5  # seconds between two looks for a request
 SIZE = 512  # bytes; always written in one piece, so that a reader sees a whole owner
 
 
@@ -55,6 +57,7 @@ class Lock:
         self._file, self._free = file, threading.Event()
         self._listeners: list[Callable[[Lost | None], None]] = []
         self._told: list[Lost | None] = []
+        self._grant: Callable[[Mapping[str, Any]], None] | None = None
         self._thread = threading.Thread(target=self._live, name="lock", daemon=True)
         self._thread.start()
 
@@ -63,6 +66,10 @@ class Lock:
         self._listeners.append(listener)
         for told in self._told:
             listener(told)
+
+    def on_wish(self, listener: Callable[[Mapping[str, Any]], None] | None) -> None:
+        """Tell `listener`, from the same thread, what is asked of this sweep; None: from now on nothing is heard."""
+        self._grant = listener
 
     def check(self) -> None:
         """Raise Lost if the sweep is no longer this process's."""
@@ -77,8 +84,8 @@ class Lock:
         self._thread.join()
         with suppress(OSError, Lost):
             self.check()
-            (self.folder / STOP).unlink(missing_ok=True)
             os.ftruncate(self._file, 0)
+            _clear(self.folder)
 
     def _live(self) -> None:
         beats, last = 0, time.monotonic()
@@ -86,6 +93,7 @@ class Lock:
             try:
                 if not self._told and (self.folder / STOP).exists():
                     self._tell(None)
+                self._hear()
                 if time.monotonic() - last >= BEAT:
                     self.check()
                     beats, last = beats + 1, time.monotonic()
@@ -95,6 +103,12 @@ class Lock:
                 return
             except OSError:
                 pass  # a full disk, or one that is away: those who write results there will tell
+
+    def _hear(self) -> None:
+        for file in sorted(self.folder.glob(WISHES)) if self._grant else ():
+            with suppress(ValueError):
+                self._grant(json.loads(file.read_bytes()))  # type: ignore[misc]
+            file.unlink(missing_ok=True)
 
     def _tell(self, what: Lost | None) -> None:
         self._told.append(what)
@@ -115,7 +129,7 @@ def locked(folder: Path, say: Callable[[str], None]) -> Iterator[Lock]:
         owner = Owner(uuid.uuid4().hex, user(), platform.node(), _boot(), os.getpid(), now)
         before = read(file)
         _write(file, owner)
-        (folder / STOP).unlink(missing_ok=True)  # was for somebody before us
+        _clear(folder)  # was for somebody before us
         lock = Lock(folder, file, owner)
         try:
             if _is_remote(before):
@@ -124,6 +138,12 @@ def locked(folder: Path, say: Callable[[str], None]) -> Iterator[Lock]:
             yield lock
         finally:
             lock.release()
+
+
+def _clear(folder: Path) -> None:
+    """Forget what was asked."""
+    for file in (folder / STOP, *folder.glob(WISHES)):
+        file.unlink(missing_ok=True)
 
 
 def runner(folder: Path) -> Owner | None:

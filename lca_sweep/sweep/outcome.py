@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shlex
 import shutil
@@ -12,14 +13,17 @@ from pathlib import Path
 
 from lca_sweep.config import Config
 from lca_sweep.core.objective import Goal
+from lca_sweep.report.intervals import Sample, sample
 from lca_sweep.search.study import Row, Study
 from lca_sweep.sweep import layout
+from lca_sweep.sweep.finals import Standing, lines, standings, test_line, winner
 from lca_sweep.sweep.gather import last_metrics
 from lca_sweep.sweep.storage import Storage, StorageError, fetched
 from lca_sweep.sweep.view import View, plural, results
 from lca_sweep.tracking import BestTrial, ui_command
 
 BEST, FRONT = 5, 10  # so many trials are told of: the best ones, or of a Pareto set
+TEST = "test/accuracy"
 
 
 @dataclass(frozen=True)
@@ -33,7 +37,8 @@ class Outcome:
 
     def best(self, scratch: Path) -> BestTrial | None:
         """The best trial; its files are in the storage's folder, or copied into `scratch`."""
-        for row in self.study.best():
+        best = winner(self.study.rows(), self.goal)
+        for row in [best] if best else []:
             _, metrics = last_metrics(self.storage, row.number)
             try:
                 artifacts = fetched(self.storage, layout.trial(row.number), scratch) if metrics else None
@@ -54,7 +59,7 @@ class Outcome:
             f"{counts[state]} {state}" for state in ("complete", "pruned", "failed", "running") if counts[state]
         )
         say(f"{headline}: {states or 'no trial'}")
-        for line in self._best():
+        for line in [*self._best(), *self._finals()]:
             say(line)
         for row in self.study.rows():
             if row.state == "failed":
@@ -78,7 +83,38 @@ class Outcome:
         return lines + results(best, self._last_metrics(best), goal)
 
     def _last_metrics(self, rows: Sequence[Row]) -> dict[int, Mapping[str, float]]:
-        return {row.number: last_metrics(self.storage, row.number)[1] for row in rows}
+        return {row.number: self._shown(row.number) for row in rows}
+
+    @property
+    def goal(self) -> Goal:
+        """What the search is for."""
+        return self.config.search.goal()
+
+    def finals(self) -> Mapping[str, float]:
+        """What the winner's new seeds have come to, as metrics; nothing without finals."""
+        held = standings(self.study.rows(), self.goal)
+        if not held:
+            return {}
+        result, test = held[0].result, self._test(held[0])
+        told = {"finals/mean": result.mean, "finals/half": result.half, "finals/seeds": float(result.count)}
+        told |= {"finals/test_accuracy": test.mean, "finals/test_half": test.half} if test else {}
+        return {name: value for name, value in told.items() if math.isfinite(value)}
+
+    def _finals(self) -> list[str]:
+        held = standings(self.study.rows(), self.goal)
+        test = self._test(held[0]) if held else None
+        return [*lines(held, self.goal.first.metric), *([test_line(test)] if test else [])]
+
+    def _test(self, standing: Standing) -> Sample | None:
+        """Test accuracy of the new seeds; nothing where it cannot be read."""
+        found = [last_metrics(self.storage, row.number)[1].get(TEST) for row in standing.replicates]
+        values = [value for value in found if value is not None]
+        return sample(values) if values else None
+
+    def _shown(self, number: int) -> Mapping[str, float]:
+        """A trial's last metrics; where there are finals, test accuracy is kept for their winner."""
+        metrics = last_metrics(self.storage, number)[1]
+        return {name: value for name, value in metrics.items() if name != TEST or not self.config.sweep.replicates}
 
     def _ui(self, page: str) -> list[str]:
         """How to look at the runs; with the path of our own mlflow where the shell would not find it."""

@@ -15,12 +15,11 @@ from lca_sweep.core.errors import first_line
 from lca_sweep.core.files import make_folder
 from lca_sweep.report.page import write_report, write_trial
 from lca_sweep.report.results import Analysis
-from lca_sweep.search.reading import read_rows
-from lca_sweep.search.space import parse
 from lca_sweep.search.study import best_first
 from lca_sweep.sweep.errors import SweepError
+from lca_sweep.sweep.finals import winner
 from lca_sweep.sweep.gather import Source, gather
-from lca_sweep.sweep.known import Known
+from lca_sweep.sweep.known import Known, rows_of, space_of
 from lca_sweep.sweep.looking import Look, Wish, one_by_one
 from lca_sweep.sweep.provenance import provenance
 from lca_sweep.sweep.storage import Storage, storage_at
@@ -114,10 +113,7 @@ def data_tags(data: Splits) -> dict[str, str]:
 def _read(known: Known) -> Source:
     config = known.config
     validate(config)
-    if config.search.storage and "***" in config.search.storage:
-        raise SweepError(f"report {known.name}: its study is in a database; say search.storage=URL, with the password")
-    space = parse(config.sweep.space, config)
-    rows = read_rows(known.path, config.search.storage, known.study, space)
+    space, rows = space_of(known), rows_of(known, "report")
     data = data_of(config)
     storage = storage_of(config, known.path, known.uid, known.study)
     return Source(known.name, known.uid, known.path, config, space, rows, storage, data, data_tags(data))
@@ -144,4 +140,7 @@ def _analyses(
 
 def _chosen(source: Source) -> list[int]:
     """Numbers of the best complete trials, best first; if all are wanted, of all."""
-    return [row.number for row in best_first(source.rows, source.config.search.goal())[: source.config.analysis.trials]]
+    goal = source.config.search.goal()
+    best = winner(source.rows, goal)
+    order = dict.fromkeys(row.number for row in [*([best] if best else []), *best_first(source.rows, goal)])
+    return list(order)[: source.config.analysis.trials]

@@ -46,7 +46,8 @@ class PackSearcher(_Light, Searcher):
             return None
         trials = {str(number): dict(knobs) for number, knobs in issue.trials.items()}
         bars = {str(epoch): bar for epoch, bar in issue.bars.items()}
-        return {"pack": issue.pack, "trials": trials, "origins": list(issue.origins), "bars": bars}
+        where = {"pack": issue.pack, "trials": trials, "origins": list(issue.origins)}
+        return where | {"bars": bars, "prune": issue.prune}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """The callback has seen it."""

@@ -63,8 +63,8 @@ class Stopping:
 
     def see(self, number: int, scored: Scored) -> None:
         """A trial is complete: was it the goal? That is told by the first objective, if all constraints are kept."""
-        target, sign = self.sweep.target, self.goal.first.sign
-        if target is not None and scored.excess == 0 and sign * scored.scores[0] >= sign * target:
+        target = self.sweep.target
+        if target is not None and self.goal.reached(target, scored):
             self.ask(Reason(f"sweep.target={target:g} reached by trial {number}", 0, reached=True))
 
     def due(self) -> bool:

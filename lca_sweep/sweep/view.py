@@ -61,6 +61,7 @@ class View:
     best: Best = field(default_factory=Best)
     params: dict[int, Mapping[str, Any]] = field(default_factory=dict)
     ended: set[int] = field(default_factory=set)
+    finals: set[int] = field(default_factory=set)  # trials that repeat others with new seeds
     trouble: Callable[[], str] = str  # a line on what the sweep does not wait for, or nothing
     done_cost: float = 0.0  # of packs that are through, in trial-epochs; of this run
     goal: Goal = field(init=False)
@@ -87,8 +88,8 @@ class View:
 
     def begin(self, rows: Sequence[Row]) -> None:
         """What the study holds before anything runs."""
+        self._know(rows)
         for row in rows:
-            self.params[row.number] = row.params
             if row.state not in ("running", "waiting"):
                 self._end(row.number, row.state)
         epochs = {row.number: max(row.values, default=0) for row in rows}
@@ -104,9 +105,10 @@ class View:
         epochs = rows[0].params.get("trainer.epochs", self.config.trainer.epochs)
         first = next((row.origins[-1] for row in rows if row.origins), pack)
         self.packs[pack] = PackLine(len(rows), epochs, first, live=sum(row.state == "running" for row in rows))
-        self.params |= {row.number: row.params for row in rows}
+        self._know(rows)
         noun = "trial" if len(rows) == 1 else "trials"
-        self._event(f"pack {pack} starts: {noun} {spans([row.number for row in rows])}")
+        what = "the finals, " if rows[0].replicate else ""
+        self._event(f"pack {pack} starts: {what}{noun} {spans([row.number for row in rows])}")
 
     def pack_restored(self, pack: int, epoch: int) -> None:
         """A pack goes on from a checkpoint after this epoch."""
@@ -165,7 +167,8 @@ class View:
         eta = self._eta()
         left = f", about {duration(eta)} left" if eta is not None else ""
         elapsed = duration(time.monotonic() - self._since)
-        return f"{self.name}: {done} of {plural(self.config.sweep.total(), 'trial')}{states}, {elapsed}{left}"
+        again = f", finals: {len(self.finals & self.ended)} of {len(self.finals)}" if self.finals else ""
+        return f"{self.name}: {done} of {plural(self.config.sweep.total(), 'trial')}{states}{again}, {elapsed}{left}"
 
     def best_line(self) -> str:
         """The best so far in one line."""
@@ -194,13 +197,17 @@ class View:
 
     def _see(self, number: int, scored: Scored, epoch: int) -> None:
         order = (-scored.excess, self.goal.gains(scored.scores)[0])
-        if order >= self.best.order:
+        if order >= self.best.order and number not in self.finals:
             self.best = Best(scored.scores[0], order, number, epoch)
+
+    def _know(self, rows: Sequence[Row]) -> None:
+        self.params |= {row.number: row.params for row in rows}
+        self.finals |= {row.number for row in rows if row.replicate}
 
     def _end(self, number: int, state: str) -> None:
         if number not in self.ended:
             self.ended.add(number)
-            self.counts[state] += 1
+            self.counts[state] += number not in self.finals
 
     def _leave(self, pack: int) -> None:
         line = self.packs.pop(pack)

@@ -46,7 +46,7 @@ class Ending:
             tags |= {"best.trial": str(best.number), "best.run_id": run}
             tags |= {f"best.{name}": text(value) for name, value in best.knobs.items()}
             metrics |= {"best/value": best.value, **{f"best/{key}": value for key, value in best.metrics.items()}}
-        self._log(sum(ended.values()), metrics)
+        self._log(sum(ended.values()), {**metrics, **end.finals})
         self.store.change(Change(self.parent, known(end.status, SWEEP_STATUS), tags, self.now))
 
     def files(self) -> Mapping[str, Callable[[], None]]:

@@ -59,7 +59,8 @@ class SweepEnd:
 
     `report` and `trial_files` (by the trials' numbers) are folders whose content goes to the sweep's and to the trials'
     runs; `question` is what the sweep was made to find out; `pareto` are, of a sweep with several objectives, the
-    trials that no other one dominates, in the order in which to name them.
+    trials that no other one dominates, in the order in which to name them; `finals` are metrics of the best trial's new
+    seeds.
     """
 
     status: str
@@ -70,6 +71,7 @@ class SweepEnd:
     trial_files: Mapping[int, Path] = field(default_factory=dict)
     question: str = ""
     pareto: Sequence[int] = ()
+    finals: Mapping[str, float] = field(default_factory=dict)
 
 
 def user() -> str:
