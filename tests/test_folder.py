@@ -43,6 +43,8 @@ def other(value: Any) -> Any:
         return f"{value}x" if isinstance(value, str) else not value
     if value is None:
         return "7"
+    if isinstance(value, list):
+        return [*value, "x"]
     if isinstance(value, dict):
         return {"model": {"width": {"low": 1, "high": 2}}}
     return value + 1
