@@ -13,6 +13,7 @@ from lca_sweep.config import Cluster, Pruner
 from lca_sweep.core.data import load
 from lca_sweep.core.halving import Halving
 from lca_sweep.core.knobs import Init, Model, Trainer, TrialKnobs
+from lca_sweep.core.objective import Goal, Scored
 from lca_sweep.core.pack import Pack, Trial
 from lca_sweep.core.train import fit
 from lca_sweep.sweep.cluster import resources
@@ -21,7 +22,10 @@ from lca_sweep.sweep.errors import SweepError
 
 shares = st.one_of(st.none(), st.just(0.0), st.integers(1, 8).map(lambda n: 1 / n), st.integers(1, 4).map(float))
 pruners = st.builds(
-    Pruner, name=st.sampled_from(["none", "halving"]), eta=st.integers(2, 4), min_epochs=st.integers(1, 6)
+    Pruner,
+    name=st.sampled_from(["none", "halving", "hyperband"]),
+    eta=st.integers(2, 4),
+    min_epochs=st.integers(1, 6),
 )
 
 
@@ -62,16 +66,32 @@ def test_a_pack_lies_on_one_machine(nodes: list[int], cpus_per_pack: int) -> Non
     assert found.packs == sum(cpus // cpus_per_pack for cpus in nodes)
 
 
-@given(st.integers(1, 40), pruners, st.integers(1, 40), st.randoms(use_true_random=False))
-def test_cost_is_what_halving_leaves(size: int, pruner: Pruner, epochs: int, chance: random.Random) -> None:
+@given(st.integers(1, 40), pruners, st.integers(1, 40), st.integers(0, 9), st.randoms(use_true_random=False))
+def test_cost_is_what_halving_leaves(
+    size: int, pruner: Pruner, epochs: int, number: int, chance: random.Random
+) -> None:
     """Whatever the trials' scores are, so many of them train at each epoch."""
-    live, cost = set(range(size)), 0
+    rule, live, cost = make_pruner(pruner).within(number, epochs, {}), set(range(size)), 0
     for epoch in range(1, epochs + 1):
         cost += len(live)
-        live -= set(make_pruner(pruner).leavers(epoch, {trial: chance.random() for trial in live}))
+        assert pack_cost(size, pruner, epochs, epoch, number) == cost
+        live -= rule.leavers(epoch, Goal(), {trial: Scored((chance.random(),)) for trial in live}).keys()
         assert live, "the best one always stays"
-    assert pack_cost(size, pruner, epochs) == cost
-    assert pack_cost(size, pruner, 0) == 0
+    assert pack_cost(size, pruner, epochs, 0) == 0
+
+
+@given(st.integers(1, 40), pruners, st.integers(1, 40))
+def test_cost_of_a_pack_that_is_not_asked_for_yet_is_that_of_the_mean_bracket(
+    size: int, pruner: Pruner, epochs: int
+) -> None:
+    """Over 60 packs brackets come equally often, be there 1 to 6 of them."""
+    costs = [pack_cost(size, pruner, epochs, pack=number) for number in range(60)]
+    assert pack_cost(size, pruner, epochs) == pytest.approx(sum(costs) / 60)
+
+
+def test_what_a_bar_will_save_is_not_known() -> None:
+    for name in ("median", "percentile"):
+        assert pack_cost(7, Pruner(name), 9) == 63
 
 
 def test_cost_is_that_of_a_real_pack() -> None:

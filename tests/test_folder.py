@@ -47,8 +47,6 @@ def other(value: Any) -> Any:
         return [*value, "more"]
     if isinstance(value, dict):
         return {"model": {"width": {"low": 1, "high": 2}}}
-    if isinstance(value, list):
-        return [*value, "maximize weights/uip_fraction"]
     return value + 1
 
 

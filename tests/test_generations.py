@@ -20,13 +20,13 @@ from test_ledger import Died, Life, NoView
 
 from lca_sweep.config import Config, Pack, Search, Sweep
 from lca_sweep.core.knobs import Trainer
-from lca_sweep.core.train import OBJECTIVE
 from lca_sweep.search.generations import Ask, generation, rest
 from lca_sweep.search.space import Space
 from lca_sweep.search.study import Row, Study
 from lca_sweep.sweep.ledger import WAIT, Issue, Ledger
 from lca_sweep.tracking import NullTracker
 
+OBJECTIVE = "val/accuracy"
 EPOCHS, SIZE, PACKS, TRIALS = 2, 2, 2, 11
 SPACE: Space = {
     "trainer.lr": FloatDistribution(0.01, 0.3, log=True),

@@ -19,14 +19,16 @@ from rich.console import Console
 
 from lca_sweep.config import Config, Pack, Search, Sweep
 from lca_sweep.core.knobs import Trainer, flat
-from lca_sweep.core.train import OBJECTIVE
+from lca_sweep.core.objective import Scored
 from lca_sweep.search.space import Space, knobs
 from lca_sweep.search.study import Row, Study
 from lca_sweep.sweep.ledger import WAIT, Issue, Ledger
 from lca_sweep.sweep.stopping import INTERRUPT
 from lca_sweep.sweep.view import View
 from lca_sweep.tracking import NullTracker, TrialRecord
+from lca_sweep.tracking.tracker import NO_TAGS
 
+OBJECTIVE = "val/accuracy"
 EPOCHS, TRIALS, SIZE = 3, 5, 2
 SPACE: Space = {"trainer.lr": FloatDistribution(0.01, 0.3, log=True)}
 ENDS = [(EPOCHS, "complete"), (1, "pruned"), (2, "pruned"), (1, "failed"), (3, "failed")]
@@ -81,7 +83,7 @@ class QueueTracker(NullTracker):
             self.steps[number] = epoch
             self.queue.append((number, "", (epoch, metrics)))
 
-    def end_trial(self, number: int, state: str, reason: str = "") -> None:
+    def end_trial(self, number: int, state: str, reason: str = "", tags: Mapping[str, str] = NO_TAGS) -> None:
         self.life.tick()
         self.queue.append((number, state, None))
 
@@ -112,7 +114,7 @@ class MortalStudy(Study):
         self.life.tick()
         return news
 
-    def finish(self, number: int, state: str, value: float, reason: str = "") -> None:
+    def finish(self, number: int, state: str, value: float | Scored, reason: str = "") -> None:
         self.life.tick()
         super().finish(number, state, value, reason)
         self.life.tick()

@@ -18,7 +18,8 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from lca_sweep.core import EpochReport, Halving, KnobError, Network, Pack, Splits, Trial, fit
-from lca_sweep.core.halving import Pruner
+from lca_sweep.core.halving import Leave, Pruner
+from lca_sweep.core.objective import Goal, Scored
 from lca_sweep.core.pack import group, initial, work
 from lca_sweep.core.rng import Purpose, generator
 
@@ -132,8 +133,8 @@ class DropAfter:
     epoch: int
     trials: Collection[int]
 
-    def leavers(self, epoch: int, scores: Mapping[int, float]) -> list[int]:
-        return [trial for trial in self.trials if epoch == self.epoch and trial in scores]
+    def leavers(self, epoch: int, goal: Goal, trials: Mapping[int, Scored]) -> dict[int, Leave]:
+        return {trial: Leave("sent away") for trial in self.trials if epoch == self.epoch and trial in trials}
 
 
 def run(pack: Pack, data: Splits, pruner: object = None) -> list[EpochReport]:

@@ -9,24 +9,38 @@ import time
 import pytest
 
 from lca_sweep.config import Sweep
+from lca_sweep.core.objective import Constraint, Goal, Objective, Scored
 from lca_sweep.sweep.stopping import INTERRUPT, STUCK, TERMINATION, Stopping
 
 
 def test_nothing_stops_it() -> None:
     stopping = Stopping(Sweep())
-    stopping.see(0, 1.0)
+    stopping.see(0, Scored((1.0,)))
     assert not stopping.due() and stopping.reason is None
 
 
 def test_the_goal() -> None:
     stopping = Stopping(Sweep(target=0.9))
-    stopping.see(1, 0.8999)
+    stopping.see(1, Scored((0.8999,)))
     assert not stopping.due()
-    stopping.see(2, 0.9)
-    stopping.see(3, 0.95)
+    stopping.see(2, Scored((0.9,)))
+    stopping.see(3, Scored((0.95,)))
     assert stopping.due() and stopping.reason is not None
     assert (stopping.reason.text, stopping.reason.status) == ("sweep.target=0.9 reached by trial 2", 0)
     assert stopping.reason.reached
+
+
+def test_the_goal_is_about_the_first_objective_of_trials_that_keep_all_constraints() -> None:
+    goal = Goal(
+        (Objective("val/loss", maximize=False), Objective("val/accuracy")), (Constraint("val/accuracy", True, 0.5),)
+    )
+    stopping = Stopping(Sweep(target=0.2), goal=goal)
+    stopping.see(0, Scored((0.21, 0.9), (-0.4,)))
+    stopping.see(1, Scored((0.1, 0.4), (0.1,)))
+    assert not stopping.due()
+    stopping.see(2, Scored((0.2, 0.5), (0.0,)))
+    assert stopping.due() and stopping.reason is not None
+    assert stopping.reason.text == "sweep.target=0.2 reached by trial 2"
 
 
 def test_the_budget(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -46,7 +60,7 @@ def test_the_budget(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_first_reason_counts() -> None:
     stopping = Stopping(Sweep(target=0.5))
     stopping.ask(TERMINATION)
-    stopping.see(0, 0.9)
+    stopping.see(0, Scored((0.9,)))
     stopping.ask(INTERRUPT)
     assert stopping.reason == TERMINATION
 
@@ -64,7 +78,7 @@ def test_interrupted_once_and_twice() -> None:
 def test_an_interrupt_after_the_goal_is_at_once() -> None:
     stopping = Stopping(Sweep(target=0.5))
     with stopping.signals():
-        stopping.see(0, 0.9)
+        stopping.see(0, Scored((0.9,)))
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
 

@@ -18,10 +18,11 @@ from rich.console import Console
 
 from lca_sweep.config import Config, Pack, Pruner, Sweep
 from lca_sweep.core.knobs import Trainer
-from lca_sweep.core.train import OBJECTIVE
+from lca_sweep.core.objective import Goal
 from lca_sweep.search.study import Row
 from lca_sweep.sweep.view import View, duration, number, params_line, results
 
+OBJECTIVE = "val/accuracy"
 PARAMS = {"trainer.lr": 0.0123456, "model.width": 120, "search.word": "tpe"}
 
 
@@ -96,7 +97,7 @@ def test_lines_where_there_is_no_terminal(clock: Clock) -> None:
     assert lines == [
         "0:00 pack 0 starts: trials 0 to 3",
         f"1:05 trial 0 pruned at epoch 1: {OBJECTIVE} 0.1000",
-        "1:05 trial 1 failed at epoch 1: val/loss is nan at epoch 1",
+        "1:05 trial 1 failed at epoch 1: val/loss is nan",
         f"1:05 trial 2 complete at epoch 4: {OBJECTIVE} 0.4200",
         f"1:05 trial 3 complete at epoch 4: {OBJECTIVE} 0.4300",
     ]
@@ -291,7 +292,7 @@ def test_knobs_on_a_line() -> None:
 
 def test_the_results_fit_any_terminal_but_for_the_knobs() -> None:
     extra = {1: {"test/accuracy": 0.9, "weights/vip_fraction": 0.25, "weights/uip_fraction": 0.5}}
-    lines = results([row(1, "complete", 0.75), row(0, "complete", 0.5)], extra)
+    lines = results([row(1, "complete", 0.75), row(0, "complete", 0.5)], extra, Goal())
     assert lines[0].split() == ["trial", OBJECTIVE, "test/accuracy", "VIP", "UIP"]
     assert [line.split() for line in lines[1::2]] == [
         ["1", "0.7500", "0.9000", "0.2500", "0.5000"],
@@ -299,7 +300,7 @@ def test_the_results_fit_any_terminal_but_for_the_knobs() -> None:
     ]
     assert {len(line) for line in lines[:2] + lines[3:4]} == {len(lines[0])} and len(lines[0]) <= 60
     assert [line.strip() for line in lines[2::2]] == [params_line(PARAMS)] * 2
-    assert results([], {}) == []
+    assert results([], {}, Goal()) == []
 
 
 def test_what_an_earlier_run_had_done_does_not_count_as_speed(monkeypatch: pytest.MonkeyPatch) -> None:

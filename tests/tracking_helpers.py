@@ -301,14 +301,21 @@ class MemoryStore:
                 kept.order.append(f"epoch {epoch.step}")
                 kept.points |= {(key, epoch.step, epoch.time, repr(value)) for key, value in epoch.metrics.items()}
 
+    def tag(self, run: str, tags: Mapping[str, str | None]) -> None:
+        with self.call():
+            self._tag(run, tags)
+
+    def _tag(self, run: str, tags: Mapping[str, str | None]) -> None:
+        for key, value in tags.items():
+            if value is None:
+                self.run(run).tags.pop(key, None)
+            else:
+                self.run(run).tags[key] = value
+
     def change(self, change: Change) -> None:
         with self.call():
             run = self.run(change.run)
-            for key, value in change.tags.items():
-                if value is None:
-                    run.tags.pop(key, None)
-                else:
-                    run.tags[key] = value
+            self._tag(change.run, change.tags)
             run.status = change.status
             run.end = run.end if change.status == "RUNNING" else change.time
             run.order.append(change.tags["lca.state"] or "")

@@ -46,29 +46,40 @@ def _sorted_fronts(gains: NDArray[np.float64]) -> NDArray[np.int64]:
         return np.zeros(0, dtype=np.int64)
     # in lexicographic order, where nobody is dominated by a later one
     points, place = np.unique(0.0 - gains, axis=0, return_inverse=True)
-    fronts: list[list[int]] = []
+    if points.shape[1] == 1:
+        return place.reshape(-1)
+    fronts: list[_Front] = []
     found = np.zeros(len(points), dtype=np.int64)
-    few = points.shape[1] <= 2  # then the last of a front is its largest by the second objective, as good as all of it
-    losses = points.tolist()
-    for one, loss in enumerate(losses):
+    for one, losses in enumerate(points[:, 1:]):
         low, high = 0, len(fronts)
         while low < high:
             middle = (low + high) // 2
-            front = fronts[middle]
-            if losses[front[-1]][1:] <= loss[1:] if few else _any_as_good(points[front], points[one]):
-                low = middle + 1
-            else:
-                high = middle
+            low, high = (middle + 1, high) if fronts[middle].dominates(losses) else (low, middle)
         found[one] = low
         if low == len(fronts):
-            fronts.append([])
-        fronts[low].append(one)
+            fronts.append(_Front(len(losses)))
+        fronts[low].add(losses)
     return found[place.reshape(-1)]
 
 
-def _any_as_good(losses: NDArray[np.float64], loss: NDArray[np.float64]) -> bool:
-    """Whether one of a front is at least as good by all objectives; equal points are not compared."""
-    return bool((losses <= loss).all(1).any())
+class _Front:
+    """The losses of a front's points but for the first objective, by which they come in order."""
+
+    def __init__(self, objectives: int) -> None:
+        self.losses, self.size = np.empty((4, objectives)), 0
+
+    def add(self, losses: NDArray[np.float64]) -> None:
+        """The next point."""
+        if self.size == len(self.losses):
+            self.losses = np.concatenate([self.losses, np.empty_like(self.losses)])
+        self.losses[self.size] = losses
+        self.size += 1
+
+    def dominates(self, losses: NDArray[np.float64]) -> bool:
+        """Whether one of the points is at least as good by all objectives; equal points are not asked for."""
+        if len(losses) == 1:  # then the last of them is the best one by what is left
+            return bool(self.losses[self.size - 1, 0] <= losses[0])
+        return bool((self.losses[: self.size] <= losses).all(1).any())
 
 
 def grouped(fronts: NDArray[np.int64]) -> Sequence[NDArray[np.int64]]:

@@ -308,7 +308,7 @@ class Study:
 def contenders(rows: Sequence[Row]) -> dict[int, Scored]:
     """The complete trials that may be the best, by number: trained in this sweep, and not to repeat another."""
     return {
-        row.number: Scored(row.scores, row.violations)
+        row.number: Scored(row.scores or (row.value,), row.violations)
         for row in rows
         if row.value is not None and row.pack is not None and row.replicate is None
     }
