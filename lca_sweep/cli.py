@@ -38,11 +38,11 @@ lca_sweep {version}: sweeps over spike-and-slab networks trained by gBP
   python -m lca_sweep +sweep=mnist sweep.space.trainer.lr.low=1e-3
   python -m lca_sweep +sweep=mnist '~sweep.space.model' model.width=200
 
+  python -m lca_sweep list, status [NAME]    how sweeps stand; --json for programs
+  python -m lca_sweep set NAME trials=64     or concurrency=2, while it runs
+  python -m lca_sweep enqueue NAME trainer.lr=0.05  or --csv FILE: trained next
   python -m lca_sweep stop NAME              end a running sweep in order
   python -m lca_sweep report NAME            make its page of figures anew
-  python -m lca_sweep list, status [NAME]    how sweeps stand; --json for programs
-  python -m lca_sweep enqueue NAME trainer.lr=0.05   also --csv FILE: trained next
-  python -m lca_sweep set NAME trials=64 concurrency=2     of a sweep that runs
 
 The same command again resumes what was interrupted; more trials extend it.
 Ctrl-C once finishes the epoch and saves it; twice ends at once.
@@ -59,8 +59,7 @@ Flags
                     eval "$(lca-sweep -sc install=bash)"
   LCA_SWEEP_DEBUG=1 (in the environment) shows the traceback of any error
 
-Written to the working folder: {sweeps}/NAME/ (study, checkpoints, logs) and
-{uri} (MLflow); look at the runs with: mlflow ui
+Written here: {sweeps}/NAME/ (study, checkpoints, logs), {uri} (see mlflow ui)
 """
 
 

@@ -207,14 +207,14 @@ def test_a_target_is_the_searchs() -> None:
 
 
 def test_trials_of_one_setting_are_one_finalist() -> None:
-    rows = [Row(n, "complete", {"a": n // 2}, {}, float(n), 0, "") for n in range(6)]
+    rows = [Row(n, "complete", {"a": n // 2}, {}, float(n), 0, "", scores=(float(n),)) for n in range(6)]
     assert [row.number for row in finalists(config(best=2), rows)] == [5, 3]
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(2, 6))
 def test_seeds_are_new_and_follow_from_the_old(seed: int, replicates: int) -> None:
     wanted = dataclasses.replace(config(replicates), init=Init(seed=seed))
-    rows = [Row(0, "complete", {"trainer.lr": 0.1}, {}, 0.5, 0, "")]
+    rows = [Row(0, "complete", {"trainer.lr": 0.1}, {}, 0.5, 0, "", scores=(0.5,))]
     seeds = [new for _, new in missing(wanted, rows)]
     assert len({*seeds, seed}) == replicates + 1 and all(0 <= new < 2**32 for new in seeds)
     assert seeds == [new for _, new in missing(wanted, rows)]
