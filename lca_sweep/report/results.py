@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lca_sweep.core.ensemble import EnsembleScore
-from lca_sweep.core.objective import Goal
+from lca_sweep.core.objective import Goal, Scored, best_first, pareto
 from lca_sweep.core.perturbation import Perturbation
 from lca_sweep.core.portrait import Histogram
 from lca_sweep.core.sparsification import KeptCurve
@@ -52,6 +53,16 @@ class TrialResult:
     source: str = ""  # where its point comes from, if not from the sampler
     replicate: tuple[int, int] | None = None  # in the finals: the trial that is repeated, and its new seed
 
+    @property
+    def scored(self) -> Scored:
+        """A complete trial as it is compared with others."""
+        return Scored(self.scores or (float("nan") if self.value is None else self.value,), self.violations)
+
+    @property
+    def feasible(self) -> bool:
+        """Whether it keeps all constraints, as far as is known."""
+        return self.scored.excess == 0
+
     def last(self, metric: str) -> float | None:
         """A metric after the last epoch, if it was recorded."""
         series = self.history.get(metric)
@@ -88,7 +99,7 @@ class SweepResult:
     name: str
     uid: str
     question: str  # what it was made to find out, in a sentence or two; may be empty
-    objective: str  # the metric that is maximised
+    objective: str  # the metric of the first objective
     folder: str
     data: DataInfo
     trials: tuple[TrialResult, ...]  # by number
@@ -100,16 +111,38 @@ class SweepResult:
     goal: Goal = field(default_factory=Goal)  # what the search was for; `objective` is the first metric of it
     finals: tuple[Final, ...] = ()  # best mean first: the first one has won; empty where there were none
 
-    @property
-    def complete(self) -> tuple[TrialResult, ...]:
-        """Complete trials, best first (ties: the earlier one)."""
-        done = [trial for trial in self.trials if trial.value is not None]
-        return tuple(sorted(done, key=lambda trial: (-(trial.value or 0.0), trial.number)))
+    @cached_property
+    def searched(self) -> tuple[TrialResult, ...]:
+        """The search's own trials: those of the finals, which repeat some of them, are left out."""
+        return tuple(trial for trial in self.trials if trial.replicate is None)
 
-    def groups(self) -> dict[tuple[tuple[str, Any], ...], tuple[TrialResult, ...]]:
-        """Trials that differ in their seed alone, by their other searched knobs."""
+    @cached_property
+    def complete(self) -> tuple[TrialResult, ...]:
+        """Complete trials of the search, best first (see core.objective.best_first)."""
+        done = {trial.number: trial for trial in self.searched if trial.value is not None}
+        order = best_first(self.goal, {number: trial.scored for number, trial in done.items()})
+        return tuple(done[number] for number in order)
+
+    @cached_property
+    def front(self) -> tuple[TrialResult, ...]:
+        """Complete trials of the search that keep all constraints and that none of these dominates, by number."""
+        done = {trial.number: trial for trial in self.complete}
+        return tuple(done[number] for number in pareto(self.goal, {n: trial.scored for n, trial in done.items()}))
+
+    @cached_property
+    def by_number(self) -> Mapping[int, TrialResult]:
+        """All trials."""
+        return {trial.number: trial for trial in self.trials}
+
+    @cached_property
+    def groups(self) -> Mapping[tuple[tuple[str, Any], ...], tuple[TrialResult, ...]]:
+        """The search's trials that differ in their seed alone, by their other searched knobs, in the space's order.
+
+        A knob that a trial does not have is not in its key.
+        """
+        names = dict.fromkeys(name for trial in self.searched for name in trial.params if not name.endswith("seed"))
         found: dict[tuple[tuple[str, Any], ...], list[TrialResult]] = {}
-        for trial in self.trials:
-            key = tuple((name, value) for name, value in trial.params.items() if not name.endswith("seed"))
+        for trial in self.searched:
+            key = tuple((name, trial.params[name]) for name in names if name in trial.params)
             found.setdefault(key, []).append(trial)
         return {key: tuple(trials) for key, trials in found.items()}

@@ -15,7 +15,6 @@ from lca_sweep.config import Config
 from lca_sweep.core.data import Splits
 from lca_sweep.core.knobs import flat
 from lca_sweep.core.network import ABOUT
-from lca_sweep.core.train import OBJECTIVE
 from lca_sweep.report.results import Analysis, DataInfo, Series, SweepResult, TrialResult
 from lca_sweep.search.reading import importances
 from lca_sweep.search.space import Space, knobs
@@ -49,20 +48,33 @@ def gather(source: Source, analyses: Mapping[int, Analysis]) -> SweepResult:
     # others were put in by hand, with what this sweep cannot have
     rows = [row for row in source.rows if row.params.keys() == space.keys() and not misfit(row.params, space)]
     history = histories(source.storage, rows, source.uid)
-    epoch, shares = importances(rows, space)
+    epoch, shares = importances([row for row in rows if row.replicate is None], space)
+    goal = source.config.search.goal()
 
     def one(row: Row) -> TrialResult:
         whole = flat(knobs(source.config, row.params))
         number = row.number
         return TrialResult(
-            number, row.state, row.value, row.reason, row.params, whole, history[number], analyses.get(number)
+            number,
+            row.state,
+            row.value,
+            row.reason,
+            row.params,
+            whole,
+            history[number],
+            analyses.get(number),
+            scores=row.scores,
+            violations=row.violations,
+            source=row.source,
+            replicate=row.replicate,
         )
 
     return SweepResult(
         name=source.name,
         uid=source.uid,
         question=source.config.sweep.question,
-        objective=OBJECTIVE,
+        objective=goal.first.metric,
+        goal=goal,
         folder=str(source.path),
         data=_data_info(source.data),
         trials=tuple(one(row) for row in rows),
