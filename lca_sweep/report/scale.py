@@ -11,6 +11,7 @@ from lca_sweep.core.objective import Goal, Objective
 from lca_sweep.report.seeds import floor_of
 from lca_sweep.report.style import plain
 
+FRACTIONS = {f"weights/{name}_fraction": f"{name.upper()} fraction" for name in ("vip", "uip", "var")}
 SHARES = ("accuracy", "fraction")  # how the names of metrics end that are shares of 1
 
 
@@ -32,9 +33,14 @@ class Scale:
         return 100.0 if self.metric.endswith(SHARES) else 1.0
 
     @property
+    def name(self) -> str:
+        """The metric for people."""
+        return FRACTIONS.get(self.metric, plain(self.metric))
+
+    @property
     def label(self) -> str:
         """An axis' name, with its unit."""
-        return plain(self.metric) + (" (%)" if self.factor == 100 else "")
+        return self.name + (" (%)" if self.factor == 100 else "")
 
     @property
     def sign(self) -> int:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from lca_sweep.report.results import SweepResult, TrialResult
-from lca_sweep.report.scale import Scale, limits, scales
+from lca_sweep.report.scale import FRACTIONS, Scale, limits, scales
 from lca_sweep.report.seeds import natural, number, short_names, spread
 from lca_sweep.report.style import (
     BLUE,
@@ -27,10 +27,9 @@ from lca_sweep.report.style import (
     styled,
 )
 
-FRACTIONS = {f"weights/{name}_fraction": f"{name.upper()} fraction" for name in ("vip", "uip", "var")}
 MOST_CHOICES = 12  # of a knob, for their names to be written at its axis
 MOST_KNOBS = 20
-NONE, NOWHERE = object(), -0.12  # of a knob that a trial does not have, and its place on that knob's axis
+NONE, NOWHERE = object(), -0.2  # of a knob that a trial does not have, and its place on that knob's axis
 
 
 def searched(result: SweepResult) -> list[str]:
@@ -172,7 +171,7 @@ def slices(result: SweepResult) -> Plot | None:
                 panel.locator_params(axis="x", nbins=2)
             if row == len(metrics) - 1:
                 panel.set_xlabel(plain(short[name], 16))
-        axes[row * len(names)].set_ylabel(_short_label(metric))
+        axes[row * len(names)].set_ylabel(Scale(metric).name)
         axes[row * len(names)].set_ylim(limits(scale.window(_value(result, trial, metric) for trial in trials), 0.1))
     table: dict[str, Any] = {
         "trial": [trial.number for trial in trials],
@@ -214,7 +213,7 @@ def dependence(result: SweepResult) -> Plot | None:
             _means(
                 panel, place, label, table, (*key, metric), [(t.params[x], _value(result, t, metric)) for t in members]
             )
-        panel.set_ylabel(_short_label(metric))
+        panel.set_ylabel(Scale(metric).name)
         _scale(panel, sorted({float(trial.params[x]) for trial in trials}))
     for panel in axes[len(metrics) :]:
         panel.set_visible(False)
@@ -261,10 +260,6 @@ def _metrics(result: SweepResult, trials: Sequence[TrialResult]) -> dict[str, Sc
     found = {scale.metric: scale for scale in scales(result.goal)}
     wanted = [name for name in FRACTIONS if any(trial.last(name) is not None for trial in trials)]
     return found | {name: Scale(name) for name in wanted if name not in found}
-
-
-def _short_label(metric: str) -> str:
-    return FRACTIONS.get(metric, plain(metric))
 
 
 def _value(result: SweepResult, trial: TrialResult, metric: str) -> float:

@@ -95,7 +95,10 @@ def _compare(panel: Any, scale: Scale, rungs: Sequence[int], rows: Sequence[tupl
             panel.plot([place + shift], [middle], marker, color=colour, label=label)
     panel.set_xticks(range(len(rungs)), [str(rung) for rung in rungs])
     known = [
-        table[f"{part} {name}"][row] for part in ("median", "best") for name in ("left", "stayed") for row, _ in rows
+        table[f"{part} {name}"][row]
+        for part in ("worst", "median", "best")
+        for name in ("left", "stayed")
+        for row, _ in rows
     ]
     panel.set(xlabel="after epoch", ylabel=scale.label, xlim=(-0.5, len(rungs) - 0.5))
     panel.set_ylim(scale.frame(known, 0.1))
