@@ -64,7 +64,7 @@ def winner(result: SweepResult) -> TrialResult | None:
     return result.complete[0] if result.complete else None
 
 
-def tested(result: SweepResult) -> Sample | None:
+def of_winner(result: SweepResult) -> Sample | None:
     """Test accuracy of the winner: of its new seeds where there were finals, else of its single trial."""
     if result.finals:
         numbers: Sequence[int] = result.finals[0].replicates

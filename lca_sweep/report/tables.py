@@ -14,7 +14,7 @@ import yaml
 from lca_sweep.config import without_password
 from lca_sweep.core.objective import Constraint
 from lca_sweep.report.claims import AGAINST, Claim
-from lca_sweep.report.finals import found, tested, winner
+from lca_sweep.report.finals import found, of_winner, winner
 from lca_sweep.report.intervals import Sample, sample
 from lca_sweep.report.results import Final, SweepResult, TrialResult
 from lca_sweep.report.seeds import Setting, best_first, last, settings, short_names
@@ -120,7 +120,7 @@ def of_finals(result: SweepResult) -> Text | None:
 
 def test_line(result: SweepResult) -> str:
     """Test accuracy of the winner, in a sentence; empty where it is not known."""
-    best, measured = winner(result), tested(result)
+    best, measured = winner(result), of_winner(result)
     if best is None or measured is None:
         return ""
     if result.finals:

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from optuna.importance import BaseImportanceEvaluator
     from plotly.graph_objects import Figure  # type: ignore[import-untyped]
 
-FEWEST = 4  # complete trials from which there is anything to look at
-FEW_FOR_SHARES, FEW_FOR_TREES = 8, 20  # complete trials from which importances are told, by PED-ANOVA and by fANOVA
+FEWEST = 4  # trials, complete or pruned, from which there is anything to look at
+FEW_FOR_SHARES, FEW_FOR_TREES = 8, 20  # trials from which importances are told, by PED-ANOVA and by fANOVA
 CURVES, POINTS, OBJECTIVES = 100, 100, 3  # that are drawn at most: trials by epoch, and in a contour; objectives
 BLUE, VERMILLION, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#9a9a9a"  # those of the report
 LOOKS = {"complete": (BLUE, 1.0), "pruned": (GREY, 1.0), "running": (GREEN, 1.0)}  # colour and width of a curve
@@ -51,9 +51,9 @@ def script() -> str:
 
 
 def pictures(rows: Sequence[Row], space: Space, goal: Goal) -> list[Picture]:
-    """All figures that have something to show; none where hardly a trial is complete."""
+    """All figures that have something to show; none where hardly a trial has ended."""
     shown = Shown.of(rows, space, goal)
-    if len(shown.done) < FEWEST:
+    if len(shown.ended) < FEWEST:
         return []
     with _quiet():
         found = [_front(shown), _hypervolume(shown)]
@@ -81,12 +81,15 @@ def _picture(name: str, title: str, caption: str, figure: Figure) -> Picture:
     """Laid out as the others, on no ground of its own, so that it suits a light page and a dark one."""
     figure.update_layout(
         title=None,
+        width=None,  # as wide as the page
+        height=None,
         template="none",
         colorway=[BLUE, VERMILLION, GREEN],
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)",
         margin={"l": 70, "r": 30, "t": 30, "b": 60},
         font={"size": 12},
+        modebar={"bgcolor": "rgba(0,0,0,0)", "color": GREY, "activecolor": BLUE},
     )
     grid = {"gridcolor": "rgba(128,128,128,0.25)", "zerolinecolor": "rgba(128,128,128,0.4)"}
     figure.update_xaxes(**grid, automargin=True)
@@ -102,20 +105,31 @@ def _of_one(one: OneObjective, name: str, title: str, caption: str, figure: Figu
     return _picture(name, title, caption, figure)
 
 
-def _count(some: Sequence[Row], every: Sequence[Row], what: str = "complete trials") -> str:
-    whole = f"{len(every)} {what}"
+def _count(some: Sequence[Row], every: Sequence[Row]) -> str:
+    whole = f"{len(every)} trials"
     return f"{len(some)} of {whole}, evenly from the best to the worst" if len(some) < len(every) else whole
+
+
+def _metric(one: OneObjective) -> str:
+    """The objective, and when it is told."""
+    return f"{one.metric} after epoch {one.epoch}" if one.epoch else one.metric
 
 
 # --- of one objective ------------------------------------------------------------------------------------------------
 
 
-def _history(one: OneObjective) -> Picture:
+def _history(one: OneObjective) -> Picture | None:
+    """Of complete trials, at their end."""
     from optuna.visualization import plot_optimization_history
 
-    figure = plot_optimization_history(one.whole_study, target_name=one.metric)
-    caption = f"{one.metric} of {len(one.shown.done)} complete trials by number, and the best so far."
-    if not all(keeps(row) for row in one.shown.done):
+    shown, place = one.shown, one.place
+    if not shown.done:
+        return None
+    study = study_of(shown.done, shown.space, [one.objective.maximize], lambda row: scores(row)[place : place + 1])
+    figure = plot_optimization_history(study, target_name=one.metric)
+    figure.update_traces(line_shape="hv", selector={"mode": "lines"})
+    caption = f"{one.metric} of {len(shown.done)} complete trials by number, and the best so far."
+    if not all(keeps(row) for row in shown.done):
         caption += " Grey: trials that break a constraint, which do not count as the best."
     return _of_one(one, "history", "Optimisation history", caption, figure)
 
@@ -125,19 +139,19 @@ def _importances(one: OneObjective) -> Picture | None:
     from optuna.importance import FanovaImportanceEvaluator
     from optuna.visualization import plot_param_importances
 
-    shown, names = one.shown, one.shown.shared
-    if len(names) < 2 or len(shown.done) < FEW_FOR_SHARES or one.flat:
+    names = one.shared
+    if len(names) < 2 or len(one.compared) < FEW_FOR_SHARES or one.flat:
         return None
     figure = plot_param_importances(one.whole_study, _best_third(), names, target_name=one.metric)
     figure.update_traces(name="PED-ANOVA", marker_color=BLUE)
-    caption = f"What decides whether a trial is in the best third by {one.metric} (PED-ANOVA)"
-    if len(shown.done) >= FEW_FOR_TREES:
+    caption = f"What decides whether a trial is in the best third by {_metric(one)} (PED-ANOVA)"
+    if len(one.compared) >= FEW_FOR_TREES:
         trees = FanovaImportanceEvaluator(n_trees=16, max_depth=16, seed=0)
         other = plot_param_importances(one.small_study, trees, names, target_name=one.metric)
         figure.add_traces(other.update_traces(name="fANOVA", marker_color=VERMILLION).data)
-        caption += f", and what explains its variance (fANOVA, of {_count(one.some, shown.done)})"
+        caption += f", and what explains its variance (fANOVA, of {_count(one.some, one.compared)})"
     figure.update_layout(barmode="group", showlegend=True)
-    left = [name for name in shown.knobs if name not in names]
+    left = [name for name in one.knobs if name not in names]
     caption += f". Left out, for not every trial has them: {', '.join(left)}." if left else "."
     return _of_one(one, "importances", "Importance of the knobs", caption, figure)
 
@@ -152,20 +166,21 @@ def _best_third() -> BaseImportanceEvaluator:
 def _parallel(one: OneObjective) -> Picture | None:
     from optuna.visualization import plot_parallel_coordinate
 
-    if len(one.shown.knobs) < 2 or one.flat:
+    if len(one.knobs) < 2 or one.flat:
         return None
-    figure = plot_parallel_coordinate(one.small_study, one.shown.knobs, target_name=one.metric)
-    caption = f"A line for each of {_count(one.some, one.shown.done)}; drag along an axis to choose some of them."
+    figure = plot_parallel_coordinate(one.small_study, one.knobs, target_name=one.metric)
+    caption = f"{_metric(one)}: a line for each of {_count(one.some, one.compared)}; drag along an axis to choose."
+    caption += " None: a trial that does not have the knob." if len(one.shared) < len(one.knobs) else ""
     return _of_one(one, "parallel", "Parallel coordinates", caption, figure)
 
 
 def _slices(one: OneObjective) -> Picture | None:
     from optuna.visualization import plot_slice
 
-    if not one.shown.knobs:
+    if not one.knobs:
         return None
-    figure = plot_slice(one.whole_study, one.shown.knobs, target_name=one.metric)
-    caption = f"{one.metric} of the complete trials against each knob that they have; darker: later ones."
+    figure = plot_slice(one.whole_study, one.knobs, target_name=one.metric)
+    caption = f"{_metric(one)} of {len(one.compared)} trials against each knob that they have; darker: later ones."
     return _of_one(one, "slices", "Slices", caption, figure)
 
 
@@ -174,16 +189,15 @@ def _contour(one: OneObjective) -> Picture | None:
     from optuna.importance import get_param_importances
     from optuna.visualization import plot_contour
 
-    if len(one.shown.shared) < 2 or len(one.shown.done) < FEW_FOR_SHARES or one.flat:
+    if len(one.shared) < 2 or len(one.compared) < FEW_FOR_SHARES or one.flat:
         return None
-    shares = get_param_importances(one.whole_study, evaluator=_best_third(), params=one.shown.shared)
-    pair = sorted(shares, key=lambda name: (-shares[name], name))[:2]
-    some = evenly(one.some, POINTS)
+    shares = get_param_importances(one.whole_study, evaluator=_best_third(), params=one.shared)
+    pair, some = sorted(shares, key=lambda name: (-shares[name], name))[:2], evenly(one.some, POINTS)
     if any(len({str(row.params[name]) for row in some}) < 2 for name in pair):
         return None
     figure = plot_contour(one.study(some), pair, target_name=one.metric)
-    where = "the two most important knobs" if len(one.shown.shared) > 2 else "two knobs"
-    caption = f"{one.metric} over {where}, interpolated between {_count(some, one.shown.done)} (points)."
+    where = "the two most important knobs" if len(one.shared) > 2 else "two knobs"
+    caption = f"{_metric(one)} over {where}, interpolated between {_count(some, one.compared)} (points)."
     return _of_one(one, "contour", "Contour", caption, figure)
 
 
@@ -194,7 +208,7 @@ def _front(shown: Shown) -> Picture | None:
     from optuna.visualization import plot_pareto_front
 
     goal = shown.goal
-    if len(goal.objectives) not in (2, 3):
+    if len(goal.objectives) not in (2, 3) or not shown.done:
         return None
     study = study_of(shown.done, shown.space, [one.maximize for one in goal.objectives], scores)
     figure = plot_pareto_front(study, target_names=[one.metric for one in goal.objectives])
@@ -222,7 +236,7 @@ def _hypervolume(shown: Shown) -> Picture | None:
         return [(gain - low) / (high - low) if high > low else 1.0 for gain, (low, high) in pairs]
 
     study = study_of(kept, shown.space, [True] * len(ends), scaled)
-    figure = plot_hypervolume_history(study, [0.0] * len(ends))
+    figure = plot_hypervolume_history(study, [0.0] * len(ends)).update_traces(line_shape="hv")
     caption = (
         "Share of the box from the worst to the best value of each objective, of the "
         f"{len(kept)} complete trials that count, that the front so far dominates."
@@ -250,7 +264,7 @@ def _curves(shown: Shown) -> Picture | None:
         trace.update(mode="lines" if len(row.values) > 1 else "markers", name=f"trial {row.number}, {row.state}")
         trace.update(line={"color": colour, "width": width}, marker={"color": colour})
     figure.update_layout(xaxis_title="epoch", yaxis_title=first.metric)
-    caption = f"{first.metric} by epoch of {_count(some, rows, 'trials')}"
+    caption = f"{first.metric} by epoch of {_count(some, rows)}"
     caption += f", at {EPOCHS} epochs of each." if longest > EPOCHS else "."
     caption += " Red: the three best; blue: complete; grey: pruned; green: still in training."
     return _picture("curves", "Intermediate values", caption, figure)
@@ -265,7 +279,7 @@ def _survival(shown: Shown) -> Picture | None:
     """The share of trials in training by epoch: of all, and of each pack."""
     import plotly.graph_objects as go  # type: ignore[import-untyped]
 
-    ended = [row for row in shown.rows if row.values and row.state in ("complete", "pruned")]
+    ended = shown.ended
     if not any(row.state == "pruned" for row in ended):
         return None
     packs, figure = group_by_pack(ended), go.Figure()
@@ -293,6 +307,10 @@ def _stairs(rows: Sequence[Row], name: str, colour: str, width: float) -> dict[s
 
 
 def survivors(lengths: Sequence[int]) -> tuple[list[int], list[int]]:
-    """After how many epochs somebody left (0 first), and how many stayed, given how long each was trained."""
+    """After how many epochs somebody left (0 first, the end last), and how many were then still in training.
+
+    `lengths`: how many epochs each was trained; those trained to the end are in training there.
+    """
+    end = max(lengths)
     epochs = [0, *sorted(set(lengths))]
-    return epochs, [sum(length > epoch for length in lengths) for epoch in epochs]
+    return epochs, [sum(length > epoch or length == end for length in lengths) for epoch in epochs]

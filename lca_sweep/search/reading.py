@@ -45,22 +45,28 @@ def _journal(file: Path) -> BaseStorage:
     return JournalStorage(JournalFileBackend(str(file)))
 
 
-def importances(rows: Sequence[Row], space: Space) -> tuple[int, dict[str, float]]:
+def importances(rows: Sequence[Row], space: Space, maximize: bool = True) -> tuple[int, dict[str, float]]:
     """How much each searched knob decides which trials are in the best third, the largest first, sum 1.
 
-    PED-ANOVA (Watanabe et al. 2023), told by the objective at the last epoch that at least half of the trials reached,
-    which comes first: so trials that left early count too. Seeds are not among the knobs. Empty where there are too few
-    trials, all do equally well, or there is only one knob.
+    PED-ANOVA (Watanabe et al. 2023), told by the first objective at the last epoch that at least half of the trials
+    reached, which comes first: so trials that left early count too. Seeds are not among the knobs. Empty where there
+    are too few trials, all do equally well, or there is only one knob.
     """
     space = {name: distribution for name, distribution in space.items() if not name.endswith("seed")}
-    ended = [row for row in rows if row.values and row.state in ("complete", "pruned")]
+    ended = [row for row in rows if row.values and row.state in ("complete", "pruned") and row.replicate is None]
     if len(ended) < FEWEST or len(space) < 2:
         return 0, {}
-    epoch = sorted((max(row.values) for row in ended), reverse=True)[(len(ended) - 1) // 2]
+    epoch = half_reach(ended)
     values = {row.number: row.values[epoch] for row in ended if epoch in row.values}
     if len(values) < FEWEST or len(set(values.values())) == 1:
         return epoch, {}
-    return epoch, _ped_anova([row for row in ended if row.number in values], values.__getitem__, space)
+    sign = 1 if maximize else -1
+    return epoch, _ped_anova([row for row in ended if row.number in values], lambda n: sign * values[n], space)
+
+
+def half_reach(rows: Sequence[Row]) -> int:
+    """The last epoch that at least half of some trials, each with the objective of its epochs, have reached."""
+    return sorted((max(row.values) for row in rows), reverse=True)[(len(rows) - 1) // 2]
 
 
 def _ped_anova(rows: Sequence[Row], value: Callable[[int], float], space: Space) -> dict[str, float]:

@@ -11,6 +11,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from lca_sweep.core.objective import Goal, Objective, Scored, best_first
+from lca_sweep.search.reading import half_reach
 from lca_sweep.search.space import Space
 from lca_sweep.search.study import Row, misfit
 
@@ -43,20 +44,18 @@ class Shown:
         return cls(ours, [done[number] for number in order], space, goal)
 
     @cached_property
-    def knobs(self) -> list[str]:
-        """Those that differ between complete trials, seeds aside."""
-        names = [name for name in self.space if not name.endswith("seed")]
-        return [name for name in names if len({str(row.params.get(name)) for row in self.done}) > 1][:KNOBS]
-
-    @cached_property
-    def shared(self) -> list[str]:
-        """Those of them that every complete trial has."""
-        return [name for name in self.knobs if all(name in row.params for row in self.done)]
+    def ended(self) -> list[Row]:
+        """Those that are complete or were pruned, by number."""
+        return [row for row in self.rows if row.values and row.state in ("complete", "pruned")]
 
 
 @dataclass(frozen=True)
 class OneObjective:
-    """The complete trials by one objective alone."""
+    """Trials compared by one objective alone.
+
+    By the first one they are compared as importances are: at the last epoch that at least half of them have reached, so
+    that those that left early count too. The others are known of complete trials only, at their end.
+    """
 
     shown: Shown
     place: int  # of the objective
@@ -72,35 +71,64 @@ class OneObjective:
         return self.objective.metric
 
     @cached_property
+    def epoch(self) -> int:
+        """At which trials are compared; 0: at their end."""
+        return half_reach(self.shown.ended) if self.place == 0 and self.shown.ended else 0
+
+    @cached_property
+    def values(self) -> dict[int, float]:
+        """Of the trials that are compared, by number."""
+        if self.epoch:
+            found = {row.number: row.values.get(self.epoch, math.nan) for row in self.shown.ended}
+        else:
+            found = {row.number: scores(row)[self.place] for row in self.shown.done}
+        return {number: value for number, value in found.items() if math.isfinite(value)}
+
+    @cached_property
+    def compared(self) -> list[Row]:
+        """Trials that are compared, best first."""
+        known = [row for row in self.shown.rows if row.number in self.values]
+        return sorted(known, key=lambda row: (-self.objective.sign * self.values[row.number], row.number))
+
+    @cached_property
     def some(self) -> list[Row]:
-        """All complete trials, or so many that a figure can hold."""
-        sign = self.objective.sign
-        order = sorted(self.shown.done, key=lambda row: (-sign * scores(row)[self.place], row.number))
-        return evenly(order, SOME)
+        """All of them, or so many that a figure can hold."""
+        return evenly(self.compared, SOME)
 
     @cached_property
     def flat(self) -> bool:
         """Whether all trials do equally well."""
-        return len({scores(row)[self.place] for row in self.shown.done}) < 2
+        return len(set(self.values.values())) < 2
+
+    @cached_property
+    def knobs(self) -> list[str]:
+        """Those that differ between the trials, seeds aside."""
+        names = [name for name in self.shown.space if not name.endswith("seed")]
+        return [name for name in names if len({str(row.params.get(name)) for row in self.compared}) > 1][:KNOBS]
+
+    @cached_property
+    def shared(self) -> list[str]:
+        """Those of them that every trial has."""
+        return [name for name in self.knobs if all(name in row.params for row in self.compared)]
 
     @cached_property
     def whole_study(self) -> optuna.Study:
         """Of all of them."""
-        return self.study(self.shown.done)
+        return self.study(self.compared)
 
     @cached_property
     def small_study(self) -> optuna.Study:
         """Of some of them."""
-        return self.whole_study if len(self.some) == len(self.shown.done) else self.study(self.some)
+        return self.whole_study if len(self.some) == len(self.compared) else self.study(self.some)
 
     def study(self, rows: Sequence[Row]) -> optuna.Study:
         """Of these trials."""
-        return study_of(rows, self.shown.space, [self.objective.maximize], lambda row: [scores(row)[self.place]])
+        return study_of(rows, self.shown.space, [self.objective.maximize], lambda row: [self.values[row.number]])
 
 
 def scores(row: Row) -> tuple[float, ...]:
-    """All objectives of a complete trial."""
-    return row.scores or (math.nan if row.value is None else row.value,)
+    """All objectives of a complete trial; of others none."""
+    return () if row.value is None else row.scores or (row.value,)
 
 
 def keeps(row: Row) -> bool:
@@ -117,7 +145,7 @@ def study_of(
 ) -> optuna.Study:
     """A study in which each trial has its number; the numbers between are failed trials without anything.
 
-    `values`: of a complete trial, one for each direction; `curves`: with the objective by epoch.
+    `values`: one for each direction, which make a trial a complete one, or nothing; `curves`: the objective by epoch.
     """
     study = optuna.create_study(directions=["maximize" if up else "minimize" for up in maximize])
     known = {row.number: row for row in rows}
@@ -128,14 +156,14 @@ def study_of(
 
 
 def _trial(row: Row, space: Space, values: Callable[[Row], Sequence[float]], curves: bool) -> FrozenTrial:
-    done = row.value is not None
+    found = list(values(row))
     names = [name for name in space if name in row.params]
     return create_trial(
-        state=STATES[row.state],
+        state=TrialState.COMPLETE if found else STATES[row.state],
         params={name: row.params[name] for name in names},
         distributions={name: space[name] for name in names},
-        values=list(values(row)) if done else None,
-        constraints={str(place): x for place, x in enumerate(row.violations)} if done and row.violations else None,
+        values=found or None,
+        constraints={str(place): x for place, x in enumerate(row.violations)} if found and row.violations else None,
         intermediate_values=_thin(row.values) if curves else None,
     )
 

@@ -48,8 +48,8 @@ def gather(source: Source, analyses: Mapping[int, Analysis]) -> SweepResult:
     # others were put in by hand, with what this sweep cannot have
     rows = [row for row in source.rows if row.params.keys() == space.keys() and not misfit(row.params, space)]
     history = histories(source.storage, rows, source.uid)
-    epoch, shares = importances([row for row in rows if row.replicate is None], space)
     goal = source.config.search.goal()
+    epoch, shares = importances(rows, space, goal.first.maximize)
 
     def one(row: Row) -> TrialResult:
         whole = flat(knobs(source.config, row.params))
@@ -74,7 +74,6 @@ def gather(source: Source, analyses: Mapping[int, Analysis]) -> SweepResult:
         uid=source.uid,
         question=source.config.sweep.question,
         objective=goal.first.metric,
-        goal=goal,
         folder=str(source.path),
         data=_data_info(source.data),
         trials=tuple(one(row) for row in rows),
@@ -83,6 +82,7 @@ def gather(source: Source, analyses: Mapping[int, Analysis]) -> SweepResult:
         config=plain_config(source.config),
         provenance=source.tags,
         page=source.page,
+        goal=goal,
     )
 
 
