@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,10 +12,12 @@ from numpy.typing import NDArray
 
 from lca_sweep.core.ensemble import EnsembleScore
 from lca_sweep.core.knobs import TrialKnobs, flat, replace
+from lca_sweep.core.objective import Constraint, Goal, Objective
 from lca_sweep.core.perturbation import Perturbation
 from lca_sweep.core.portrait import Histogram
 from lca_sweep.core.sparsification import KeptCurve
-from lca_sweep.report.results import Analysis, DataInfo, Series, SweepResult, TrialResult
+from lca_sweep.report.intervals import sample
+from lca_sweep.report.results import Analysis, DataInfo, Final, Series, SweepResult, TrialResult
 
 MNIST = DataInfo("mnist", "ab" * 32, 784, 10, (28, 28), (10_000, 5_000, 10_000))
 ACCURACY = (0.9487, 0.9461, 0.9531, 0.9527, 0.9548)  # of five seeds at the paper's setting, and these fractions:
@@ -122,7 +125,9 @@ def sweep(trials: Sequence[TrialResult], **changes: Any) -> SweepResult:
         "config": {"trainer": {"lr": 0.1}, "sweep": {"space": {}}},
         "provenance": {"git.commit": "0" * 40, "version.lca_sweep": "0.1.0", "version.torch": "2.13.0"},
     }
-    return SweepResult(**fields | changes)
+    fields |= changes
+    fields.setdefault("goal", Goal((Objective(fields["objective"]),)))
+    return SweepResult(**fields)
 
 
 def paper(seeds: int = 5, bp: bool = True, analysed: bool = True) -> SweepResult:
@@ -203,3 +208,59 @@ def priors() -> SweepResult:
         params = {"prior.weight": weight, "prior.spike": spike, "init.seed": seed}
         found.append(trial(number, test, params, **changes))
     return sweep(found, name="paper_prior")
+
+
+def traded(count: int, goal: Goal, epochs: int = 30, seed: int = 0) -> SweepResult:
+    """A search by several objectives, by halving (a half leaves at a third of the epochs), with knobs that only some
+    trials have: `init.spike` and `prior.weight` those of gBP. What is better in one objective is worse in the next.
+    """
+    rng = np.random.default_rng(seed)
+    found = []
+    for number in range(count):
+        bp, x, luck = bool(number % 3 == 0), rng.uniform(), rng.exponential(0.01)
+        params: dict[str, Any] = {"trainer.algorithm": "bp" if bp else "gbp", "trainer.lr": float(10 ** (-2 + x))}
+        if not bp:
+            params |= {"init.spike": float(rng.uniform(0, 0.5)), "prior.weight": float(10 ** rng.uniform(-5, -1))}
+        last = {metric: _traded(metric, x, luck, place) for place, metric in enumerate(goal.metrics)}
+        length = epochs // 3 if number % 4 == 1 else epochs
+        past = history(0.9 + 0.05 * x - luck, number, length, bp=bp)
+        past |= {metric: rise(value, length, rng, 2 * value + 0.1) for metric, value in last.items()}
+        done: dict[str, Any] = {"state": "pruned", "value": None}
+        if length == epochs:
+            done = {"state": "complete", "value": goal.scores(last)[0], "scores": goal.scores(last)}
+            done["violations"] = goal.violations(last)
+        found.append(trial(number, 0.9, params, history=past, **done))
+    space = {"trainer": {"lr": {"low": 0.01, "high": 0.1, "log": True}, "algorithm": {"choices": ["gbp", "bp"]}}}
+    space["init"] = {"spike": {"low": 0.0, "high": 0.5, "when": {"trainer.algorithm": "gbp"}}}
+    name, config = "traded", {"sweep": {"space": space}}
+    return sweep(found, name=name, goal=goal, objective=goal.first.metric, config=config)
+
+
+def _traded(metric: str, x: float, luck: float, place: int) -> float:
+    """A metric that rises with x in the even places, and falls in the odd ones; luck is bad for accuracies."""
+    there = x if place % 2 == 0 else 1 - x**2
+    return 0.9 + 0.06 * there - luck if metric.endswith("accuracy") else 0.3 + 0.5 * there + luck
+
+
+GOAL = Goal(
+    (Objective("val/accuracy"), Objective("val/loss", maximize=False)), (Constraint("val/accuracy", True, 0.91),)
+)
+
+
+def with_finals(result: SweepResult, finalists: int = 3, seeds: int = 4) -> SweepResult:
+    """The sweep with its best settings trained again: worse than the search saw, the second one the best."""
+    rng, trials, finals = np.random.default_rng(1), list(result.trials), []
+    for place, old in enumerate(result.complete[:finalists]):
+        values = [(old.value or 0.0) - 0.004 * abs(place - 1) - 0.002 + rng.normal(0, 0.001) for _ in range(seeds)]
+        numbers = tuple(len(trials) + one for one in range(seeds))
+        for number, value in zip(numbers, values, strict=True):
+            past = history(value - 0.01, number, 5)
+            more: dict[str, Any] = {"scores": (value, *old.scores[1:]), "replicate": (old.number, 1000 + number)}
+            trials.append(
+                trial(number, value, {**old.params, "init.seed": 1000 + number}, value=value, history=past, **more)
+            )
+        spread = sample(values)
+        finals.append(Final(old.number, numbers, tuple(values), spread.mean, spread.half))
+    sign = result.goal.first.sign
+    finals.sort(key=lambda final: -sign * final.mean)
+    return dataclasses.replace(result, trials=tuple(trials), finals=tuple(finals))

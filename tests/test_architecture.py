@@ -37,6 +37,7 @@ HOMES = {
     "optuna": {"search", "sweep"},
     "pooch": {"core"},
     "pyarrow": {"sweep"},
+    "plotly": {"search"},
     "ray": {"sweep"},
     "rich": {"report", "sweep", "door"},
     "safetensors": {"core", "sweep"},
@@ -47,7 +48,20 @@ HOMES = {
     "yaml": {"search", "tracking", "report", "sweep", "door"},
 }
 WORKER = "lca_sweep.sweep.trainable"  # what Ray's workers import
-HEAVY = {"ray", "mlflow", "hydra", "omegaconf", "optuna", "pandas", "sklearn", "pooch", "rich", "scipy", "matplotlib"}
+HEAVY = {
+    "ray",
+    "mlflow",
+    "hydra",
+    "omegaconf",
+    "optuna",
+    "pandas",
+    "sklearn",
+    "pooch",
+    "rich",
+    "scipy",
+    "matplotlib",
+    "plotly",
+}
 DISTRIBUTION = {"hydra": "hydra-core", "sklearn": "scikit-learn", "yaml": "pyyaml"}  # where it is not the module's name
 
 

@@ -293,7 +293,7 @@ def test_the_setting_that_is_best_on_average_is_best() -> None:
     trials = [made.trial(n, v, {"trainer.lr": lr, "init.seed": n}) for n, (lr, v) in enumerate(values)]
     found = best_with(settings(made.sweep(trials)), lambda trial: True)
     assert found and found.knobs == {"trainer.lr": 0.2}
-    assert found.value == pytest.approx(0.955 + 0.004)
+    assert found.mean.scores == pytest.approx((0.955 + 0.004,))
     other = best_with(settings(made.sweep(trials)), lambda trial: trial.number == 1)
     assert other and (other.knobs, [t.number for t in other.trials]) == ({"trainer.lr": 0.1}, [1])
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -135,6 +136,30 @@ def test_the_end_of_a_sweep_has_page_figures_and_numbers(made: Path) -> None:
     assert kinds == {".png", ".svg", ".csv"}
     assert {file.name for file in (report / "trials").iterdir()} == {f"{number:04d}" for number in complete(made)}
     assert len(complete(made)) == 2
+
+
+def test_interactive_plots_lie_beside_the_page_which_links_to_them(made: Path) -> None:
+    report = made / "sweeps/told/report"
+    assert 'href="search.html"' in (report / "report.html").read_text()
+    page = (report / "search.html").read_text()
+    found = [json.loads(one) for one in re.findall(r'<script type="application/json">(.*?)</script>', page)]
+    (history,) = [one["data"] for one in found if one["data"][0].get("name") == "val/accuracy"]
+    values = {trial.number: trial.value for trial in study(made, "told") if trial.number in complete(made)}
+    told = {number: value for number, value in zip(history[0]["x"], history[0]["y"], strict=True) if value is not None}
+    assert told == pytest.approx(values, rel=1e-5)
+
+
+def test_no_interactive_plots_cost_no_report(
+    copy: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A bug in them is told in one line; what an earlier report had is gone, and nothing links to it."""
+    report = copy / "sweeps/told/report"
+    assert (report / "search.html").exists()
+    monkeypatch.setattr("lca_sweep.search.plots._slices", lambda one: {}["no such knob"])
+    assert main(["report", "told", "analysis.subnetworks=5"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line for line in lines if "plots" in line] == ["no interactive plots: KeyError: 'no such knob'"]
+    assert not (report / "search.html").exists() and "search.html" not in (report / "report.html").read_text()
 
 
 def test_mlflow_has_the_same_files(made: Path) -> None:
@@ -356,7 +381,9 @@ def test_a_storage_is_found_under_the_name_that_the_sweep_began_with(study: str,
 
 def test_what_is_not_needed_is_not_loaded() -> None:
     """By a sweep that starts: figures and importances cost seconds, and memory for as long as it runs."""
-    code = "import sys, lca_sweep.sweep.driver; print(*{'matplotlib', 'sklearn', 'optuna.importance'} & {*sys.modules})"
+    code = "import sys, lca_sweep.sweep.driver; print(*HEAVY & {*sys.modules})".replace(
+        "HEAVY", "{'matplotlib', 'plotly', 'sklearn', 'optuna.importance', 'optuna.visualization'}"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
     assert done.stdout == "\n"
 

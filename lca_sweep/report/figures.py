@@ -3,31 +3,41 @@
 from __future__ import annotations
 
 from lca_sweep.report.damage import kept, perturbation
+from lca_sweep.report.finals import finals
 from lca_sweep.report.learning import accuracy, by_layer, categories
+from lca_sweep.report.pareto import pareto
 from lca_sweep.report.portraits import histograms, receptive_fields
+from lca_sweep.report.progress import covered, objective
 from lca_sweep.report.results import DataInfo, SweepResult, TrialResult
-from lca_sweep.report.searching import dependence, importances, objective, parallel, slices
+from lca_sweep.report.searching import dependence, importances, parallel, slices
 from lca_sweep.report.style import Plot
+from lca_sweep.report.survival import survival
 
 __all__ = [
     "Plot",
     "accuracy",
     "by_layer",
     "categories",
+    "covered",
     "dependence",
+    "finals",
     "histograms",
     "importances",
     "kept",
     "objective",
     "parallel",
+    "pareto",
     "perturbation",
     "receptive_fields",
     "slices",
+    "survival",
     "sweep_figures",
     "trial_figures",
 ]
 
 OF_SWEEP = (
+    finals,
+    pareto,
     accuracy,
     categories,
     by_layer,
@@ -38,6 +48,8 @@ OF_SWEEP = (
     parallel,
     importances,
     objective,
+    covered,
+    survival,
 )
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lca_sweep.report.results import SweepResult, TrialResult
+from lca_sweep.report.scale import Scale, limits
 from lca_sweep.report.seeds import (
     FEW,
     NAMES,
@@ -15,7 +16,6 @@ from lca_sweep.report.seeds import (
     algorithm,
     best_with,
     curves,
-    floor_of,
     last,
     layers,
     settings,
@@ -33,7 +33,6 @@ from lca_sweep.report.style import (
     legend,
     line_set,
     panels,
-    plain,
     styled,
 )
 
@@ -66,7 +65,7 @@ def _of_settings(found: Sequence[Setting]) -> Plot | None:
         axes.plot(epochs, 100 * mean, label=setting.label, color=colour, **_mark(place, len(epochs), setting.bp))
         axes.fill_between(epochs, 100 * low, 100 * high, color=colour, alpha=0.2, linewidth=0)
         table.add(setting.label, len(values), epochs, mean, low, high)
-    _frame(axes, table["epoch"], table["smallest"], max(table["largest"]), "test accuracy (%)")
+    _frame(axes, Scale(metric), table["epoch"], table["smallest"], table["largest"], "test accuracy (%)")
     legend(figure, axes, 1 if max(len(setting.label) for setting, *_ in drawn) > 18 else 2)
     caption = "Accuracy of the stochastic pass on the test images: mean over seeds; band: smallest to largest."
     if any(setting.bp for setting, *_ in drawn):
@@ -75,34 +74,37 @@ def _of_settings(found: Sequence[Setting]) -> Plot | None:
 
 
 def _of_trials(result: SweepResult) -> Plot | None:
-    metric = result.objective
-    shown = [trial for trial in result.trials if trial.history.get(metric) is not None and trial.state != "failed"]
+    """The first objective of each trial of a search."""
+    scale = Scale.of(result.goal.first)
+    metric = scale.metric
+    shown = [trial for trial in result.searched if trial.history.get(metric) is not None and trial.state != "failed"]
     shown = [trial for trial in shown if np.isfinite(trial.history[metric].values).all()]
     if not shown:
         return None
     figure, [axes] = panels(1, 1, 2.5)
     for name, colour in (("gbp", GREY), ("bp", ORANGE)):
-        lines = [_line(trial, metric) for trial in shown if algorithm(trial) == name]
+        lines = [_line(trial, scale) for trial in shown if algorithm(trial) == name]
         line_set(axes, lines, colors=colour, linewidths=0.4, alpha=0.5, linestyles="-" if name == "gbp" else "--")
     numbers = {trial.number for trial in shown}
     for place, trial in enumerate([trial for trial in result.complete if trial.number in numbers][:HIGHLIGHTED]):
-        line, bp = _line(trial, metric), algorithm(trial) == "bp"
+        line, bp = _line(trial, scale), algorithm(trial) == "bp"
         label = f"trial {trial.number}" + (" (BP)" if bp else "")
         axes.plot(*line.T, color=COLOURS[place], label=label, **_mark(place, len(line), bp))
     table = Columns("trial", "algorithm", "epoch", metric)
     for trial in shown:
         table.add(trial.number, algorithm(trial), trial.history[metric].epochs, trial.history[metric].values)
-    _frame(axes, table["epoch"], table[metric], max(table[metric]), f"{plain(metric)} (%)")
+    _frame(axes, scale, table["epoch"], table[metric], table[metric])
     legend(figure, axes, HIGHLIGHTED)
     mixed = " (grey: gBP; orange, dashed: BP)" if len(set(table["algorithm"])) > 1 else " (grey)"
     caption = f"{metric} of all {len(shown)} trials with a history{mixed}; the best complete ones in colour."
-    return Plot("accuracy", "Accuracy by epoch", caption, figure, table)
+    title = "Accuracy by epoch" if metric.endswith("accuracy") else "The objective by epoch"
+    return Plot("accuracy", title, caption, figure, table)
 
 
-def _line(trial: TrialResult, metric: str) -> Any:
-    """(epochs, 2): epoch and percent."""
-    series = trial.history[metric]
-    return np.stack([series.epochs, 100 * series.values], 1)
+def _line(trial: TrialResult, scale: Scale) -> Any:
+    """(epochs, 2): epoch and the value as it is shown."""
+    series = trial.history[scale.metric]
+    return np.stack([series.epochs, scale.factor * series.values], 1)
 
 
 def _mark(place: int, points: int, bp: bool = False) -> dict[str, Any]:
@@ -115,12 +117,16 @@ def _mark(place: int, points: int, bp: bool = False) -> dict[str, Any]:
     }
 
 
-def _frame(axes: Axes, epochs: Sequence[int], values: Sequence[float], top: float, name: str) -> None:
-    """Axes that show what happens after the first tenth of the epochs; values and top are fractions of 1."""
+def _frame(
+    axes: Axes, scale: Scale, epochs: Sequence[int], worst: Sequence[float], best: Sequence[float], name: str = ""
+) -> None:
+    """Axes that show what happens after the first tenth of the epochs, and the best of all values."""
     first = max(epochs) / 10
-    low, top = 100 * floor_of([v for epoch, v in zip(epochs, values, strict=True) if epoch >= first]), 100 * top
-    margin = 0.06 * (top - low) or 1.0
-    axes.set(xlabel="epoch", ylabel=name, ylim=(low - margin, min(100.5, top + margin)))
+    low, _ = scale.window(value for epoch, value in zip(epochs, worst, strict=True) if epoch >= first)
+    _, high = scale.window(best)
+    bottom, top = limits((scale.factor * low, scale.factor * high), 0.06)
+    axes.set(xlabel="epoch", ylabel=name or scale.label)
+    axes.set_ylim(bottom, min(100.5, top) if scale.factor == 100 else top)
 
 
 @styled

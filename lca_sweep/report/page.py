@@ -20,6 +20,7 @@ from lca_sweep.report.seeds import algorithm
 from lca_sweep.report.style import inline, png, svg, table_csv
 
 PAGE, FIGURES = "report.html", "figures"
+SEARCH = "search.html"  # page of interactive plots beside it, if there is one
 LARGEST_SVG = 300_000  # bytes; a larger figure goes into the page as PNG
 LARGEST_CSV = 100_000  # bytes; a larger table is beside the page only
 
@@ -34,7 +35,8 @@ def write_report(result: SweepResult, folder: Path) -> Path:
     looked.sort(key=lambda trial: algorithm(trial) == "bp")  # the best with categories, if there is one
     plots += [plot for trial in looked[:1] for plot in trial_figures(trial, result.data)]
     files = [_files(plot) for plot in plots]
-    page = render(result, [_shown(plot, made) for plot, made in zip(plots, files, strict=True)])
+    shown = [_shown(plot, made) for plot, made in zip(plots, files, strict=True)]
+    page = render(result, shown, SEARCH if (folder / SEARCH).exists() else "")
     make_folder(folder)
     _replace(folder / FIGURES, {name: data for made in files for name, data in made.items()})
     write_atomically(folder / PAGE, page.encode(errors="replace"))
@@ -49,8 +51,8 @@ def write_trial(trial: TrialResult, data: DataInfo, folder: Path) -> Path:
     return folder
 
 
-def render(result: SweepResult, figures: Sequence[dict[str, Any]]) -> str:
-    """The page as HTML; whatever a user has typed is text in it."""
+def render(result: SweepResult, figures: Sequence[dict[str, Any]], search: str = "") -> str:
+    """The page as HTML; whatever a user has typed is text in it. `search`: the page of interactive plots."""
     from jinja2 import Environment, StrictUndefined
 
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
@@ -62,6 +64,10 @@ def render(result: SweepResult, figures: Sequence[dict[str, Any]]) -> str:
         claims=tables.claim_rows(found),
         which=which(result) if found else "",
         best=tables.best_trials(result),
+        finals=tables.of_finals(result),
+        test=tables.test_line(result),
+        goal=[str(part) for part in (*result.goal.objectives, *result.goal.constraints)],
+        search=search,
         settings=tables.by_setting(result),
         failed=tables.failed(result),
         figures=figures,

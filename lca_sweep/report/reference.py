@@ -42,7 +42,7 @@ def paper_trials(result: SweepResult) -> tuple[TrialResult, ...]:
 
     No two of them have the same seeds.
     """
-    return once([trial for trial in result.trials if trial.value is not None and is_paper(result, trial)])
+    return once([trial for trial in result.searched if trial.value is not None and is_paper(result, trial)])
 
 
 def is_paper(result: SweepResult, trial: TrialResult) -> bool:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lca_sweep.core.ensemble import EnsembleScore
-from lca_sweep.core.objective import Goal, Scored, best_first
+from lca_sweep.core.objective import Goal, Scored, best_first, pareto
 from lca_sweep.core.perturbation import Perturbation
 from lca_sweep.core.portrait import Histogram
 from lca_sweep.core.sparsification import KeptCurve
@@ -51,6 +52,16 @@ class TrialResult:
     violations: tuple[float, ...] = ()  # by how much it breaks each constraint; <= 0: not at all
     source: str = ""  # where its point comes from, if not from the sampler
     replicate: tuple[int, int] | None = None  # in the finals: the trial that is repeated, and its new seed
+
+    @property
+    def scored(self) -> Scored:
+        """A complete trial as it is compared with others."""
+        return Scored(self.scores or (float("nan") if self.value is None else self.value,), self.violations)
+
+    @property
+    def feasible(self) -> bool:
+        """Whether it keeps all constraints, as far as is known."""
+        return self.scored.excess == 0
 
     def last(self, metric: str) -> float | None:
         """A metric after the last epoch, if it was recorded."""
@@ -100,17 +111,38 @@ class SweepResult:
     goal: Goal = field(default_factory=Goal)  # what the search was for; `objective` is the first metric of it
     finals: tuple[Final, ...] = ()  # best mean first: the first one has won; empty where there were none
 
-    @property
-    def complete(self) -> tuple[TrialResult, ...]:
-        """Complete trials of the search, best first: by front, in each by the first objective."""
-        done = {trial.number: trial for trial in self.trials if trial.value is not None and trial.replicate is None}
-        scored = {n: Scored(trial.scores or (trial.value or 0.0,), trial.violations) for n, trial in done.items()}
-        return tuple(done[number] for number in best_first(self.goal, scored))
+    @cached_property
+    def searched(self) -> tuple[TrialResult, ...]:
+        """The search's own trials: those of the finals, which repeat some of them, are left out."""
+        return tuple(trial for trial in self.trials if trial.replicate is None)
 
-    def groups(self) -> dict[tuple[tuple[str, Any], ...], tuple[TrialResult, ...]]:
-        """Trials of the search that differ in their seed alone, by their other searched knobs."""
+    @cached_property
+    def complete(self) -> tuple[TrialResult, ...]:
+        """Complete trials of the search, best first (see core.objective.best_first)."""
+        done = {trial.number: trial for trial in self.searched if trial.value is not None}
+        order = best_first(self.goal, {number: trial.scored for number, trial in done.items()})
+        return tuple(done[number] for number in order)
+
+    @cached_property
+    def front(self) -> tuple[TrialResult, ...]:
+        """Complete trials of the search that keep all constraints and that none of these dominates, by number."""
+        done = {trial.number: trial for trial in self.complete}
+        return tuple(done[number] for number in pareto(self.goal, {n: trial.scored for n, trial in done.items()}))
+
+    @cached_property
+    def by_number(self) -> Mapping[int, TrialResult]:
+        """All trials."""
+        return {trial.number: trial for trial in self.trials}
+
+    @cached_property
+    def groups(self) -> Mapping[tuple[tuple[str, Any], ...], tuple[TrialResult, ...]]:
+        """The search's trials that differ in their seed alone, by their other searched knobs, in the space's order.
+
+        A knob that a trial does not have is not in its key.
+        """
+        names = dict.fromkeys(name for trial in self.searched for name in trial.params if not name.endswith("seed"))
         found: dict[tuple[tuple[str, Any], ...], list[TrialResult]] = {}
-        for trial in [trial for trial in self.trials if trial.replicate is None]:
-            key = tuple((name, value) for name, value in trial.params.items() if not name.endswith("seed"))
+        for trial in self.searched:
+            key = tuple((name, trial.params[name]) for name in names if name in trial.params)
             found.setdefault(key, []).append(trial)
         return {key: tuple(trials) for key, trials in found.items()}

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from itertools import accumulate
 from typing import Any
 
 import numpy as np
 
 from lca_sweep.report.results import SweepResult, TrialResult
-from lca_sweep.report.seeds import floor_of, natural, number, settings, short_names, spread
+from lca_sweep.report.scale import FRACTIONS, Scale, limits, scales
+from lca_sweep.report.seeds import natural, number, short_names, spread
 from lca_sweep.report.style import (
-    BLACK,
     BLUE,
     COLOURS,
     GREY,
@@ -30,6 +29,7 @@ from lca_sweep.report.style import (
 
 MOST_CHOICES = 12  # of a knob, for their names to be written at its axis
 MOST_KNOBS = 20
+NONE, NOWHERE = object(), -0.2  # of a knob that a trial does not have, and its place on that knob's axis
 
 
 def searched(result: SweepResult) -> list[str]:
@@ -41,60 +41,80 @@ def searched(result: SweepResult) -> list[str]:
 def is_log(result: SweepResult, name: str) -> bool:
     """Whether the space has a knob on a logarithmic scale."""
     leaf: Any = result.config
-    for part in ("sweep", "space", *name.split(".")):
+    parts = name.split(".")
+    for part in ("sweep", "space", *(part for part in parts if not part.isdecimal())):  # layers share one leaf
         leaf = leaf.get(part) if isinstance(leaf, Mapping) else None
     return isinstance(leaf, Mapping) and leaf.get("log") is True
 
 
 @styled
 def parallel(result: SweepResult) -> Plot | None:
-    """Parallel coordinates: an axis for each searched knob, a line for each complete trial, coloured by objective."""
+    """Parallel coordinates: an axis for each searched knob and each objective, a line for each complete trial."""
     names = searched(result)[:MOST_KNOBS]
-    trials = [trial for trial in reversed(result.complete) if all(name in trial.params for name in names)]
+    trials = result.complete[::-1]
     if len(trials) < 3 or len(names) < 2:
         return None
-    figure, [axes] = panels(1, 1, 0.9 + 0.42 * (len(names) + 1))
-    scores = [trial.value or 0.0 for trial in trials]
-    places = [_axis(axes, row, name, trials, is_log(result, name)) for row, name in enumerate(names)]
-    places.append(_axis(axes, len(names), result.objective, trials, False))
-    colour = shades(axes, float(np.quantile(scores, 0.2)), max(scores), plain(result.objective))
+    first, *others = scales(result.goal)
+    ends = [*others, first]  # with the one by which lines are coloured beside its colours
+    figure, [axes] = panels(1, 1, 0.9 + 0.42 * (len(names) + len(ends)))
+    places = [
+        _axis(axes, row, [_knob(trial, name) for trial in trials], is_log(result, name))
+        for row, name in enumerate(names)
+    ]
+    for row, scale in enumerate(ends, len(names)):
+        places.append(_axis(axes, row, [_value(result, trial, scale.metric) for trial in trials], False))
+    scores = [_value(result, trial, first.metric) for trial in trials]
+    worst, best = np.quantile(scores, 0.2 if first.maximize else 0.8), first.running_best(scores)[-1]
+    low, high = sorted((float(worst), best))
+    colour = shades(axes, low, high, plain(first.metric), "min" if first.maximize else "max")
     rows = np.arange(len(places))
-    for best in (False, True):  # the best in front
-        few = slice(-3, None) if best else slice(None, -3)
+    for top in (False, True):  # the best in front
+        few = slice(-3, None) if top else slice(None, -3)
         lines = [np.stack([x, rows], 1) for x in np.array(places).T[few]]
-        colours = [VERMILLION if best else colour(score) for score in scores[few]]
-        line_set(axes, lines, colors=colours, linewidths=1.2 if best else 0.5, alpha=1 if best else 0.6)
+        colours = [VERMILLION if top else colour(score) for score in scores[few]]
+        line_set(axes, lines, colors=colours, linewidths=1.2 if top else 0.5, alpha=1 if top else 0.6)
     labels = short_names(names)
-    ends = [plain(labels[name]) + ("\n(log)" if is_log(result, name) else "") for name in names]
-    axes.set_yticks(rows, [*ends, "objective"])
-    axes.set(xlim=(-0.04, 1.04), ylim=(len(names) + 0.5, -0.5), xticks=[])
+    texts = [plain(labels[name]) + ("\n(log)" if is_log(result, name) else "") for name in names]
+    axes.set_yticks(rows, [*texts, *(("objective" if not others else plain(end.metric, 20)) for end in ends)])
+    partial = [name for name in names if any(name not in trial.params for trial in trials)]
+    axes.set(xlim=(NOWHERE - 0.05 if partial else -0.04, 1.04), ylim=(len(rows) - 0.5, -0.5), xticks=[])
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)
     table: dict[str, Any] = {
         "trial": [trial.number for trial in trials],
-        **{n: [t.params[n] for t in trials] for n in names},
+        **{n: [trial.params.get(n) for trial in trials] for n in names},
     }
+    table |= {end.metric: [_value(result, trial, end.metric) for trial in trials] for end in ends}
     caption = f"Each line is one of {len(trials)} complete trials; the three best are thick and red."
-    return Plot("knobs", "Where the search went", caption, figure, table | {result.objective: scores})
+    caption += " On the far left of an axis: trials that do not have the knob." if partial else ""
+    return Plot("knobs", "Where the search went", caption, figure, table)
 
 
-def _axis(axes: Any, row: int, name: str, trials: Sequence[TrialResult], log: bool) -> list[float]:
-    """Draw one axis with its ends, or its choices; where each trial is on it, from 0 to 1."""
-    values = [trial.params.get(name, trial.value) for trial in trials]
-    axes.axhline(row, color=GREY, linewidth=0.6, zorder=0)
+def _knob(trial: TrialResult, name: str) -> Any:
+    return trial.params.get(name, NONE)
+
+
+def _axis(axes: Any, row: int, values: Sequence[Any], log: bool) -> list[float]:
+    """Draw one axis with its ends, or its choices; where each trial is on it, from 0 to 1, or NOWHERE."""
+    there = [value for value in values if value is not NONE]
+    axes.plot([0, 1], [row, row], color=GREY, linewidth=0.6, zorder=0)
     below = {"ha": "center", "va": "top", "xytext": (0, -2), "textcoords": "offset points", "zorder": 5}
     below["bbox"] = {"facecolor": "white", "alpha": 0.75, "linewidth": 0, "pad": 0.3}
-    if not _numeric(values):
-        choices = sorted({str(value) for value in values})
+    if len(there) < len(values):
+        axes.plot([NOWHERE], [row], "o", color=GREY, markersize=3, markerfacecolor="white", zorder=3)
+        axes.annotate("absent", (NOWHERE, row), **below)
+    if not _numeric(there):
+        choices = sorted({str(value) for value in there})
         spots = dict(zip(choices, np.linspace(0, 1, len(choices)) if len(choices) > 1 else [0.5], strict=True))
         for text, spot in spots.items() if len(choices) <= MOST_CHOICES else ():
             axes.annotate(plain(text, 12), (spot, row), **below)
-        return [float(spots[str(value)]) for value in values]
-    scale = math.log if log and min(values) > 0 else float
-    low, high = scale(min(values)), scale(max(values))
-    for spot, value, side in ((0, min(values), "left"), (1, max(values), "right")):
+        return [NOWHERE if value is NONE else float(spots[str(value)]) for value in values]
+    bend = math.log if log and min(there) > 0 else float
+    low, high = bend(min(there)), bend(max(there))
+    for spot, value, side in ((0, min(there), "left"), (1, max(there), "right")):
         axes.annotate(number(value, 3), (spot, row), **below | {"ha": side})
-    return [(scale(value) - low) / (high - low) if high > low else 0.5 for value in values]
+    width = high - low
+    return [NOWHERE if value is NONE else (bend(value) - low) / width if width > 0 else 0.5 for value in values]
 
 
 def _numeric(values: Sequence[Any]) -> bool:
@@ -120,74 +140,47 @@ def importances(result: SweepResult) -> Plot | None:
 
 
 @styled
-def objective(result: SweepResult) -> Plot | None:
-    """The objective of each complete trial by its number, and the best until then; none for one or two settings."""
-    done = sorted(result.complete, key=lambda trial: trial.number)
-    if len(done) < 3 or len(settings(result)) < 3:
-        return None
-    values = [100 * (trial.value or 0.0) for trial in done]
-    best = list(accumulate(values, max))
-    figure, [axes] = panels(1, 1, 2.3)
-    numbers, floor = [trial.number for trial in done], floor_of(values)
-    top, many = max(values), len(done) > 100
-    room = 0.1 * (top - floor) or 1.0
-    inside = [max(value, floor - 0.3 * room) for value in values]
-    axes.plot(numbers, inside, "o", color=GREY, markersize=1.5 if many else 3, label="complete", rasterized=many)
-    axes.step(numbers, best, where="post", color=VERMILLION, label="best so far")
-    others = (("pruned", "|", BLUE), ("failed", "x", BLACK))
-    for place, (state, marker, colour) in enumerate(others):
-        ended = [trial.number for trial in result.trials if trial.state == state]
-        if ended:
-            height = [floor - (0.9 + 0.6 * place) * room] * len(ended)
-            axes.plot(ended, height, marker, color=colour, markersize=4, label=state, rasterized=many)
-    axes.set(xlabel="trial", ylabel=f"{plain(result.objective)} (%)", ylim=(floor - 2 * room, top + room))
-    legend(figure, axes, 4)
-    below = sum(value < floor for value in values)
-    caption = f"{result.objective} of {len(done)} complete trials in the order in which they were proposed."
-    caption += f" {below} far below the others are drawn at the lower edge." if below else ""
-    if any(trial.state in ("pruned", "failed") for trial in result.trials):
-        caption += " Pruned and failed trials, which have no objective, are marks at the bottom."
-    table: dict[str, Any] = {
-        "trial": numbers,
-        result.objective: [trial.value for trial in done],
-        "best": [value / 100 for value in best],
-    }
-    return Plot("objective", "Progress of the search", caption, figure, table)
-
-
-@styled
 def slices(result: SweepResult) -> Plot | None:
-    """Objective and category fractions of every complete trial against the numeric knobs that matter most."""
+    """Objectives and category fractions of every complete trial against the numeric knobs that matter most."""
     trials = result.complete
-    names = [name for name in searched(result) if _numeric([trial.params.get(name) for trial in trials])]
+    names = [name for name in searched(result) if _numeric([t.params[name] for t in trials if name in t.params])]
     names = sorted(names, key=lambda name: -result.importances.get(name, 0.0))[:3]
     if len(trials) < 10 or not names or on_a_grid(trials, names):
         return None
     metrics = _metrics(result, trials)
     figure, axes = panels(len(metrics), len(names), 0.4 + 1.1 * len(metrics), sharex="col", sharey="row")
     short = short_names(names)
-    for row, metric in enumerate(metrics):
-        values = [_value(result, trial, metric) for trial in trials]
+    for row, (metric, scale) in enumerate(metrics.items()):
         for column, name in enumerate(names):
             panel = axes[row * len(names) + column]
-            knob = [trial.params[name] for trial in trials]
-            panel.plot(knob, values, "o", color=COLOURS[row], markersize=1.8, alpha=0.6, rasterized=len(trials) > 100)
+            having = [trial for trial in trials if name in trial.params]
+            knob = [trial.params[name] for trial in having]
+            values = [_value(result, trial, metric) for trial in having]
+            panel.plot(
+                knob,
+                values,
+                "o",
+                color=COLOURS[row % len(COLOURS)],
+                markersize=1.8,
+                alpha=0.6,
+                rasterized=len(trials) > 100,
+            )
             if is_log(result, name) and min(knob) > 0:
                 log_axis(panel, "x", 3)
             else:
                 panel.locator_params(axis="x", nbins=2)
             if row == len(metrics) - 1:
                 panel.set_xlabel(plain(short[name], 16))
-        axes[row * len(names)].set_ylabel(metrics[metric])
-        known = [value for value in values if math.isfinite(value)]
-        low, high = floor_of(known), max(known)
-        axes[row * len(names)].set_ylim(low - 0.1 * (high - low) - 1e-3, high + 0.1 * (high - low) + 1e-3)
+        axes[row * len(names)].set_ylabel(Scale(metric).name)
+        axes[row * len(names)].set_ylim(limits(scale.window(_value(result, trial, metric) for trial in trials), 0.1))
     table: dict[str, Any] = {
         "trial": [trial.number for trial in trials],
-        **{n: [t.params[n] for t in trials] for n in names},
+        **{n: [t.params.get(n) for t in trials] for n in names},
     }
     table |= {metric: [_value(result, trial, metric) for trial in trials] for metric in metrics}
-    caption = f"Each point is one of {len(trials)} complete trials; values far below the others are not shown."
+    caption = f"Each point is one of {len(trials)} complete trials; values far worse than the others are not shown."
+    if any(name not in trial.params for trial in trials for name in names):
+        caption += " A trial is missing at a knob that it does not have."
     return Plot("slices", "Objective and categories by knob", caption, figure, table)
 
 
@@ -201,8 +194,10 @@ def dependence(result: SweepResult) -> Plot | None:
     """Objective and category fractions against the one or two numeric knobs of a grid; a line for each second value."""
     trials = result.complete
     names = searched(result)
-    numeric = [name for name in names if _numeric([trial.params.get(name) for trial in trials])]
+    numeric = [name for name in names if _numeric([t.params[name] for t in trials if name in t.params])]
     if set(names) - set(numeric) - {"trainer.algorithm"} or not on_a_grid(trials, numeric):
+        return None
+    if any(name not in trial.params for trial in trials for name in names):
         return None
     x, *others = sorted(numeric, key=lambda name: -len({trial.params[name] for trial in trials}))
     others += [name for name in names if name == "trainer.algorithm"]
@@ -218,7 +213,7 @@ def dependence(result: SweepResult) -> Plot | None:
             _means(
                 panel, place, label, table, (*key, metric), [(t.params[x], _value(result, t, metric)) for t in members]
             )
-        panel.set_ylabel(metrics[metric])
+        panel.set_ylabel(Scale(metric).name)
         _scale(panel, sorted({float(trial.params[x]) for trial in trials}))
     for panel in axes[len(metrics) :]:
         panel.set_visible(False)
@@ -260,15 +255,17 @@ def _scale(panel: Any, values: Sequence[float]) -> None:
         panel.minorticks_off()
 
 
-def _metrics(result: SweepResult, trials: Sequence[TrialResult]) -> dict[str, str]:
-    """What is drawn, with the axes' names: category fractions only where some trial has them."""
-    wanted = {f"weights/{name}_fraction": f"{name.upper()} fraction" for name in ("vip", "uip", "var")}
-    return {result.objective: plain(result.objective)} | {
-        name: label for name, label in wanted.items() if any(trial.last(name) is not None for trial in trials)
-    }
+def _metrics(result: SweepResult, trials: Sequence[TrialResult]) -> dict[str, Scale]:
+    """What is drawn: all objectives, and category fractions where some trial has them."""
+    found = {scale.metric: scale for scale in scales(result.goal)}
+    wanted = [name for name in FRACTIONS if any(trial.last(name) is not None for trial in trials)]
+    return found | {name: Scale(name) for name in wanted if name not in found}
 
 
 def _value(result: SweepResult, trial: TrialResult, metric: str) -> float:
-    """The objective, or a metric after the last epoch; nan where there is none."""
-    value = trial.value if metric == result.objective else trial.last(metric)
-    return math.nan if value is None else float(value)
+    """An objective, or a metric after the last epoch; nan where there is none."""
+    for objective, score in zip(result.goal.objectives, trial.scored.scores, strict=True):
+        if objective.metric == metric:
+            return score
+    value = trial.last(metric)
+    return math.nan if value is None else value

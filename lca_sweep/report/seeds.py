@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,12 +11,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lca_sweep.core.objective import Scored
+from lca_sweep.core.objective import best_first as order
 from lca_sweep.report.results import SweepResult, TrialResult
 from lca_sweep.report.style import plain
 
 FEW = 7  # settings that colours and markers can tell apart
 LONGEST = 44  # characters of a label
 ALGORITHM = "trainer.algorithm"
+ABSENT = ""  # of a knob that a trial does not have
 NAMES = {"gbp": "gBP", "bp": "BP"}
 
 
@@ -27,12 +31,18 @@ class Setting:
     label: str
     trials: tuple[TrialResult, ...]
     bp: bool  # ordinary back-propagation
+    rank: int = 0  # among the settings, by their mean scores: 0 is the best; those without a complete trial come last
 
     @property
-    def value(self) -> float:
-        """Mean objective; minus infinity where no trial is complete."""
-        values = [trial.value for trial in self.trials if trial.value is not None]
-        return sum(values) / len(values) if values else -math.inf
+    def complete(self) -> bool:
+        """Whether its trials are."""
+        return any(trial.value is not None for trial in self.trials)
+
+    @property
+    def mean(self) -> Scored:
+        """The mean over its trials of what is compared: objectives, and how much constraints are broken."""
+        every = [trial.scored for trial in self.trials if trial.value is not None]
+        return Scored(_means([one.scores for one in every]), _means([one.violations for one in every]))
 
 
 def algorithm(trial: TrialResult) -> str:
@@ -43,15 +53,28 @@ def algorithm(trial: TrialResult) -> str:
 def settings(result: SweepResult) -> list[Setting]:
     """In the natural order of their knobs; those of which every trial failed are left out."""
     found = []
-    for key, members in result.groups().items():
+    for key, members in result.groups.items():
         trials = tuple(trial for trial in members if trial.value is not None)
         trials = trials or tuple(trial for trial in members if trial.state != "failed" and trial.history)
         if trials:
             found.append(Setting(dict(key), "", once(trials), algorithm(trials[0]) == "bp"))
-    found.sort(key=lambda setting: (setting.bp, [natural(value) for value in setting.knobs.values()]))
-    names = short_names({name for setting in found for name in setting.knobs} - {ALGORITHM})
-    mixed = len({setting.bp for setting in found}) > 1
-    return [Setting(s.knobs, _label(s, names, mixed), s.trials, s.bp) for s in found]
+    knobs = list(dict.fromkeys(name for setting in found for name in setting.knobs))
+    found.sort(key=lambda setting: (setting.bp, [natural(setting.knobs.get(name, ABSENT)) for name in knobs]))
+    names = short_names({*knobs} - {ALGORITHM})
+    mixed, ranks = len({setting.bp for setting in found}) > 1, _ranks(result, found)
+    return [
+        Setting(s.knobs, _label(s, names, mixed), s.trials, s.bp, rank) for s, rank in zip(found, ranks, strict=True)
+    ]
+
+
+def _ranks(result: SweepResult, found: Sequence[Setting]) -> list[int]:
+    done = {place: setting.mean for place, setting in enumerate(found) if setting.complete}
+    ranks = {place: rank for rank, place in enumerate(order(result.goal, done))}
+    return [ranks.get(place, len(found)) for place in range(len(found))]
+
+
+def _means(points: Sequence[Sequence[float]]) -> tuple[float, ...]:
+    return tuple(sum(values) / len(values) for values in zip(*points, strict=True))
 
 
 def once(trials: Iterable[TrialResult]) -> tuple[TrialResult, ...]:
@@ -64,8 +87,8 @@ def once(trials: Iterable[TrialResult]) -> tuple[TrialResult, ...]:
 
 
 def best_first(found: Iterable[Setting]) -> list[Setting]:
-    """By mean objective, best first."""
-    return sorted(found, key=lambda setting: -setting.value)
+    """By their mean scores, best first."""
+    return sorted(found, key=lambda setting: setting.rank)
 
 
 def some(found: Sequence[Setting], most: int = FEW) -> list[Setting]:
@@ -148,5 +171,5 @@ def best_with(found: Iterable[Setting], has: Callable[[TrialResult], Any]) -> Se
     """The best setting some of whose trials have something, with these trials alone."""
     for setting in best_first(found):
         if trials := tuple(trial for trial in setting.trials if has(trial)):
-            return Setting(setting.knobs, setting.label, trials, setting.bp)
+            return dataclasses.replace(setting, trials=trials)
     return None

@@ -141,7 +141,7 @@ def line_set(axes: Axes, lines: Iterable[Any], **how: Any) -> None:
     axes.autoscale_view()
 
 
-def shades(axes: Axes, low: float, high: float, label: str) -> Callable[[float], Any]:
+def shades(axes: Axes, low: float, high: float, label: str, extend: str = "min") -> Callable[[float], Any]:
     """Colours of values between low and high, lighter for larger, with their bar beside `axes`."""
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Normalize
@@ -149,7 +149,7 @@ def shades(axes: Axes, low: float, high: float, label: str) -> Callable[[float],
     scale = ScalarMappable(Normalize(low, high if high > low else low + 1e-9, clip=True), "viridis")
     figure = axes.get_figure(root=True)
     if figure is not None:
-        figure.colorbar(scale, ax=axes, label=label, aspect=30, pad=0.02, extend="min")
+        figure.colorbar(scale, ax=axes, label=label, aspect=30, pad=0.02, extend=extend)
     return lambda value: scale.to_rgba(np.asarray(value))
 
 

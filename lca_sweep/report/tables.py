@@ -12,9 +12,11 @@ import numpy as np
 import yaml
 
 from lca_sweep.config import without_password
+from lca_sweep.core.objective import Constraint
 from lca_sweep.report.claims import AGAINST, Claim
+from lca_sweep.report.finals import found, of_winner, winner
 from lca_sweep.report.intervals import Sample, sample
-from lca_sweep.report.results import SweepResult, TrialResult
+from lca_sweep.report.results import Final, SweepResult, TrialResult
 from lca_sweep.report.seeds import Setting, best_first, last, settings, short_names
 
 BEST, SETTINGS, FAILED, LETTERS = 10, 30, 50, 300  # so many rows, and letters of a reason, are shown
@@ -31,35 +33,57 @@ class Text:
 
 def headline(result: SweepResult, claims: Sequence[Claim]) -> str:
     """What came out, in a line or two."""
-    states = Counter(trial.state for trial in result.trials)
+    states = Counter(trial.state for trial in result.searched)
     counts = ", ".join(f"{number} {state}" for state, number in sorted(states.items())) or "no trial"
-    done = result.complete
-    if not done:
+    again = len(result.trials) - len(result.searched)
+    counts += f"; {again} in the finals" if again else ""
+    if not result.complete:
         return f"No trial is complete ({counts})."
-    test = done[0].last("test/accuracy")
-    best = f"Best: trial {done[0].number}, {result.objective} {done[0].value or 0.0:.4f}"
-    best += f", test accuracy {test:.4f}" if test is not None else ""
     verdicts = Counter(claim.told for claim in claims if claim.about != AGAINST)
     told = ", ".join(f"{number} {verdict}" for verdict, number in verdicts.items())
     beside = [claim.verdict for claim in claims if claim.about == AGAINST]
-    line = f"{best} ({counts})." + (f" The paper's claims and numbers: {told}." if told else "")
+    line = f"{_winner(result)} ({counts})." + (f" The paper's claims and numbers: {told}." if told else "")
     return line + (f" Beside BP: {beside[0]}." if len(beside) == 1 else "")
 
 
+def _winner(result: SweepResult) -> str:
+    best, goal = result.complete[0], result.goal
+    if result.finals:
+        final = result.finals[0]
+        return (
+            f"Winner of the finals: the setting of trial {final.number}, {goal.first.metric} {_mean(final)} (new seeds)"
+        )
+    scores = ", ".join(f"{one.metric} {decimal(x)}" for one, x in zip(goal.objectives, best.scored.scores, strict=True))
+    line = f"Best: trial {best.number}, {scores}"
+    if len(goal.objectives) > 1 and result.front:
+        line += f"; {len(result.front)} trials on the Pareto front, of which it has the best {goal.first.metric}"
+    return line + ("" if best.feasible else "; no trial keeps all constraints")
+
+
+def _mean(final: Final) -> str:
+    return decimal(final.mean) + (f" ± {decimal(final.half)}" if math.isfinite(final.half) else "")
+
+
 def best_trials(result: SweepResult) -> Text:
-    """The best complete trials: objective, searched knobs, categories, and the ensemble where it was looked into."""
+    """The best complete trials: objectives, searched knobs, categories, and the ensemble where it was looked into."""
     trials = result.complete[:BEST]
     knobs = list(dict.fromkeys(name for trial in trials for name in trial.params))
     names = short_names(knobs)
-    wanted = {"test accuracy": "test/accuracy"}
-    wanted |= {name.upper(): f"weights/{name}_fraction" for name in ("vip", "uip", "var")}
+    wanted = {name.upper(): f"weights/{name}_fraction" for name in ("vip", "uip", "var")}
+    wanted = {head: name for head, name in wanted.items() if name not in result.goal.metrics}
     metrics = {head: name for head, name in wanted.items() if any(trial.last(name) is not None for trial in trials)}
-    looked = any(trial.analysis for trial in trials)
-    head = ["trial", result.objective, *metrics, *(names[knob] for knob in knobs), *(ENSEMBLE if looked else ())]
+    metrics = {bound.metric: bound.metric for bound in _others(result)} | metrics
+    looked, several = any(trial.analysis for trial in trials), len(result.goal.objectives) > 1
+    marks = [*(["front"] if several else []), *(["constraints"] if result.goal.constraints else [])]
+    objectives = [objective.metric for objective in result.goal.objectives]
+    head = ["trial", *marks, *objectives, *metrics, *(names[knob] for knob in knobs), *(ENSEMBLE if looked else ())]
+    front = {trial.number for trial in result.front}
     rows = [
         [
             str(trial.number),
-            decimal(trial.value),
+            *(["yes" if trial.number in front else "no"] if several else ()),
+            *(["kept" if trial.feasible else "broken"] if result.goal.constraints else ()),
+            *map(decimal, trial.scored.scores),
             *(decimal(trial.last(name)) for name in metrics.values()),
             *(value_text(trial.params.get(knob)) for knob in knobs),
             *(_ensemble(trial) if looked else ()),
@@ -68,6 +92,41 @@ def best_trials(result: SweepResult) -> Text:
     ]
     left = len(result.complete) - len(trials)
     return Text(head, rows, f"and {left} more complete trials" if left else "")
+
+
+def _others(result: SweepResult) -> list[Constraint]:
+    """Constraints on metrics that are no objective."""
+    metrics = {objective.metric for objective in result.goal.objectives}
+    return [bound for bound in result.goal.constraints if bound.metric not in metrics]
+
+
+def of_finals(result: SweepResult) -> Text | None:
+    """The finals: what the search saw of each setting, and what new seeds came to, the winner first."""
+    if not result.finals:
+        return None
+    rows = [
+        [
+            f"trial {final.number}" + (" (winner)" if place == 0 else ""),
+            decimal(found(result, final)),
+            str(len(final.values)),
+            _mean(final),
+            ", ".join(map(decimal, final.values)),
+        ]
+        for place, final in enumerate(result.finals)
+    ]
+    metric = result.goal.first.metric
+    return Text(["setting", f"{metric} in the search", "new seeds", f"{metric}, mean", "each"], rows)
+
+
+def test_line(result: SweepResult) -> str:
+    """Test accuracy of the winner, in a sentence; empty where it is not known."""
+    best, measured = winner(result), of_winner(result)
+    if best is None or measured is None:
+        return ""
+    if result.finals:
+        seeds = "one new seed" if measured.count == 1 else f"{measured.count} new seeds"
+        return f"Setting of trial {best.number}, {seeds}: test accuracy {amount(measured)}."
+    return f"Trial {best.number}: test accuracy {amount(measured)}."
 
 
 ENSEMBLE = ("mean field", "mean network", "sub-networks", "averaged", "NLL", "ECE")
@@ -89,23 +148,22 @@ def _ensemble(trial: TrialResult) -> list[str]:
 
 def by_setting(result: SweepResult) -> Text | None:
     """Mean and 95 % interval over seeds, best first; nothing where no setting has two complete seeds."""
-    found = [setting for setting in best_first(settings(result)) if setting.value > -math.inf]
+    found = [setting for setting in best_first(settings(result)) if setting.complete]
     if max((len(setting.trials) for setting in found), default=0) < 2:
         return None
     metrics = {"test accuracy": "test/accuracy", "VIP": "weights/vip_fraction", "UIP": "weights/uip_fraction"}
+    metrics = {head: name for head, name in metrics.items() if name not in result.goal.metrics}
     rows = [_setting(setting, list(metrics.values())) for setting in found[:SETTINGS]]
     left = len(found) - len(rows)
-    return Text(["setting", "seeds", result.objective, *metrics], rows, f"and {left} more settings" if left else "")
+    objectives = [objective.metric for objective in result.goal.objectives]
+    return Text(["setting", "seeds", *objectives, *metrics], rows, f"and {left} more settings" if left else "")
 
 
 def _setting(setting: Setting, metrics: Sequence[str]) -> list[str]:
-    values = [trial.value for trial in setting.trials if trial.value is not None]
+    points = [trial.scored.scores for trial in setting.trials if trial.value is not None]
     cells = [last(setting.trials, metric) for metric in metrics]
-    return [
-        setting.label,
-        str(len(values)),
-        *(amount(sample(each)) if each else decimal(None) for each in [values, *cells]),
-    ]
+    columns = [*zip(*points, strict=True), *cells]
+    return [setting.label, str(len(points)), *(amount(sample(one)) if one else decimal(None) for one in columns)]
 
 
 def claim_rows(claims: Sequence[Claim]) -> list[dict[str, str]]:
@@ -162,8 +220,10 @@ def amount(measured: Sample | None, unit: str = "") -> str:
 
 
 def decimal(value: float | None) -> str:
-    """Four decimals; a dash where there is no number."""
-    return "-" if value is None else f"{value:.4f}"
+    """Four decimals, of what is small three digits; a dash where there is no number."""
+    if value is None or math.isnan(value):
+        return "-"
+    return f"{value:.4f}" if value == 0 or abs(value) >= 1e-3 else f"{value:.3g}"
 
 
 def value_text(value: Any) -> str:

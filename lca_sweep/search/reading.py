@@ -54,15 +54,20 @@ def importances(rows: Sequence[Row], space: Space, maximize: bool = True) -> tup
     """
     when = Space.of(space).when
     space = Space({name: found for name, found in space.items() if not name.endswith("seed") and name not in when})
-    ended = [row for row in rows if row.values and row.state in ("complete", "pruned")]
+    ended = [row for row in rows if row.values and row.state in ("complete", "pruned") and row.replicate is None]
     if len(ended) < FEWEST or len(space) < 2:
         return 0, {}
-    epoch = sorted((max(row.values) for row in ended), reverse=True)[(len(ended) - 1) // 2]
+    epoch = half_reach(ended)
     values = {row.number: row.values[epoch] for row in ended if epoch in row.values}
     if len(values) < FEWEST or len(set(values.values())) == 1:
         return epoch, {}
     sign = 1 if maximize else -1
     return epoch, _ped_anova([row for row in ended if row.number in values], lambda n: sign * values[n], space)
+
+
+def half_reach(rows: Sequence[Row]) -> int:
+    """The last epoch that at least half of some trials, each with the objective of its epochs, have reached."""
+    return sorted((max(row.values) for row in rows), reverse=True)[(len(rows) - 1) // 2]
 
 
 def _ped_anova(rows: Sequence[Row], value: Callable[[int], float], space: Space) -> dict[str, float]:

@@ -51,7 +51,7 @@ def gather(source: Source, analyses: Mapping[int, Analysis]) -> SweepResult:
     rows = [row for row in source.rows if space.exact(row.params) and not misfit(row.params, space)]
     history = histories(source.storage, rows, source.uid)
     goal = source.config.search.goal()
-    epoch, shares = importances([row for row in rows if row.replicate is None], space, goal.first.maximize)
+    epoch, shares = importances(rows, space, goal.first.maximize)
 
     def one(row: Row) -> TrialResult:
         whole = flat(knobs_of(source.config, row))

@@ -13,8 +13,10 @@ from lca_sweep.config import Config, validate
 from lca_sweep.core.data import Splits, load
 from lca_sweep.core.errors import first_line
 from lca_sweep.core.files import make_folder
-from lca_sweep.report.page import write_report, write_trial
+from lca_sweep.report.interactive import Interactive, write_search
+from lca_sweep.report.page import SEARCH, write_report, write_trial
 from lca_sweep.report.results import Analysis
+from lca_sweep.search.plots import pictures, script
 from lca_sweep.search.study import best_first
 from lca_sweep.sweep.errors import SweepError
 from lca_sweep.sweep.finals import winner
@@ -54,6 +56,7 @@ def make_report(
     folder = source.path / FOLDER
     try:
         with wide_console().status("drawing figures"), _alone(folder):
+            _write_plots(source, folder, say)
             page = write_report(result, folder)
             trials = {
                 trial.number: write_trial(trial, result.data, folder / "trials" / f"{trial.number:04d}")
@@ -63,6 +66,17 @@ def make_report(
     except OSError as error:
         raise SweepError(f"{error.filename or folder}: {error.strerror or first_line(error)}") from error
     return Report(page, trials)
+
+
+def _write_plots(source: Source, folder: Path, say: Callable[[str], None]) -> None:
+    """The page of interactive plots; the report is written whatever goes wrong with it."""
+    try:
+        drawn = pictures(source.rows, source.space, source.config.search.goal())
+        write_search(source.name, [Interactive(**vars(one)) for one in drawn], script() if drawn else "", folder)
+    except Exception as error:  # also a bug, in Optuna's figures too
+        with suppress(OSError):
+            (folder / SEARCH).unlink(missing_ok=True)  # what is there is an earlier one's
+        say(f"no interactive plots: {type(error).__name__}: {first_line(error)}")
 
 
 @contextmanager
