@@ -36,7 +36,7 @@ lca_sweep {version}: sweeps over spike-and-slab networks trained by gBP
   python -m lca_sweep +sweep=mnist           run the sweep conf/sweep/mnist.yaml
   python -m lca_sweep +sweep=mnist sweep.trials=64 pruner=none
   python -m lca_sweep +sweep=mnist sweep.space.trainer.lr.low=1e-3
-  python -m lca_sweep +sweep=mnist '~sweep.space.model' model.width=200
+  python -m lca_sweep +sweep=mnist '~sweep.space.model' model.width=100
 
   python -m lca_sweep stop NAME              end a running sweep in order
   python -m lca_sweep report NAME            make its page of figures anew
