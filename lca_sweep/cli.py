@@ -36,7 +36,7 @@ lca_sweep {version}: sweeps over spike-and-slab networks trained by gBP
   python -m lca_sweep +sweep=mnist           run the sweep conf/sweep/mnist.yaml
   python -m lca_sweep +sweep=mnist sweep.trials=64 pruner=none
   python -m lca_sweep +sweep=mnist sweep.space.trainer.lr.low=1e-3
-  python -m lca_sweep +sweep=mnist '~sweep.space.model' model.width=200
+  python -m lca_sweep +sweep=mnist '~sweep.space.model' model.width=100
 
   python -m lca_sweep list, status [NAME]    how sweeps stand; --json for programs
   python -m lca_sweep set NAME trials=64     or concurrency=2, while it runs

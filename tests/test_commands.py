@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -12,12 +13,12 @@ from typing import Any
 
 import pytest
 from optuna.distributions import FloatDistribution, IntDistribution
-from sweep_helpers import contents
+from sweep_helpers import ROOT, contents
 
 from lca_sweep import cli
 from lca_sweep.config import Config, Pack, Search, Sweep
 from lca_sweep.search.space import Space
-from lca_sweep.search.storage import journal
+from lca_sweep.search.storage import database, journal
 from lca_sweep.search.study import Study
 from lca_sweep.sweep.folder import opened
 from lca_sweep.sweep.lock import locked
@@ -36,7 +37,8 @@ def begun(folder: Path, name: str, ends: list[tuple[str, float]], trials: int = 
         sweep=Sweep(name=name, trials=trials, dir="sweeps", space=TREE),
     )
     with opened(wanted, folder / "sweeps" / name, print) as made:
-        books = Study.open(wanted, name, SPACE, journal(made.path))
+        storage = database(wanted.search.storage) if wanted.search.storage else journal(made.path)
+        books = Study.open(wanted, name, SPACE, storage)
         for row, (state, value) in zip(books.ask([n // 2 for n in range(len(ends))]), ends, strict=True):
             for epoch in (1, 2):
                 books.report(row.number, epoch, value * epoch / 2)
@@ -239,5 +241,7 @@ def test_looking_loads_nothing_heavy(here: Path) -> None:
         "for words in (['list'], ['status', 'mine'], ['enqueue', 'mine', 'trainer.lr=0.05']): cli.main(words)\n"
         "print(*{name.split('.')[0] for name in sys.modules} & {'torch', 'ray', 'mlflow', 'matplotlib', 'pandas'})"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=here, capture_output=True, text=True, check=True)
+    env = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", code], cwd=here, env=env, capture_output=True, text=True, check=True)
+    assert "trial 5: put in" in done.stdout and done.stderr == ""
     assert done.stdout.splitlines()[-1] == ""

@@ -8,11 +8,14 @@ from typing import Any
 
 import pytest
 from omegaconf import OmegaConf
+from optuna.storages import InMemoryStorage
 
 from lca_sweep.compose import compose, config_dir, groups
 from lca_sweep.config import Config, Data, validate
-from lca_sweep.core.knobs import flat
-from lca_sweep.search.space import parse
+from lca_sweep.core.knobs import TrialKnobs, flat
+from lca_sweep.search.space import knobs, parse
+from lca_sweep.search.study import Study
+from lca_sweep.sweep.warm import warm_start
 
 CONF = config_dir()
 GROUPS = groups([CONF])
@@ -110,10 +113,31 @@ def test_mnist_searches_what_it_promises() -> None:
         "model.depth",
         "init.spike",
         "init.slab_variance",
+        "prior.kind",
         "prior.spike",
         "prior.slab_variance",
         "prior.weight",
     } <= parse(config.sweep.space, config).keys()
+
+
+@every_sweep
+def test_the_points_of_a_sweep_lie_in_its_space(sweep: str) -> None:
+    config = compose([f"+sweep={sweep}"], [CONF])
+    warm = warm_start(config, parse(config.sweep.space, config), "new")
+    assert len(warm.points) == len(config.search.enqueue)
+
+
+def test_mnist_begins_with_the_papers_setting() -> None:
+    """Which has no prior, so that the others of its knobs do not matter."""
+    config = compose(["+sweep=mnist"], [CONF])
+    space = parse(config.sweep.space, config)
+    (point,) = warm_start(config, space, "new").points
+    books = Study.open(config, "new", space, InMemoryStorage())
+    books.enqueue([point.params], [point.source])
+    trial, paper = knobs(config, books.ask([0])[0].params), TrialKnobs()
+    assert trial.prior.strength == paper.prior.strength == 0
+    differing = {name for name, value in flat(trial).items() if value != flat(paper)[name]}
+    assert differing <= {"trainer.epochs", "prior.kind", "prior.weight", "prior.spike", "prior.slab_variance"}
 
 
 def test_fashion_mnist_searches_what_mnist_does() -> None:

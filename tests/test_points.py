@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-from lca_sweep.core.knobs import KnobError, written
+from lca_sweep.core.knobs import KnobError, TrialKnobs, flat, written
 from lca_sweep.search.points import of_row, of_table, of_texts, of_tree
 from lca_sweep.search.space import Space
 from lca_sweep.search.study import Row
@@ -44,7 +44,9 @@ def nested(params: dict[str, Any]) -> dict[str, Any]:
 
 @given(points)
 def test_a_tree_comes_back(params: dict[str, Any]) -> None:
-    assert of_tree(nested(params), SPACE, "search.enqueue[0]").params == params
+    """Also with knobs that all trials have so."""
+    for tree in (nested(params), nested({**params, "trainer.beta1": 0.9, "init.spike": 0})):
+        assert of_tree(tree, SPACE, "search.enqueue[0]", flat(TrialKnobs())).params == params
 
 
 @given(points)
@@ -80,7 +82,13 @@ def test_a_table_comes_back(
         ({"trainer": {"lr": None}}, "p.trainer.lr=null: must be a number from 0.01 to 0.3"),
         ({"trainer": {"lr": float("nan")}}, "p.trainer.lr=nan: must be a number from 0.01 to 0.3"),
         ({"trainer": {"lrr": 0.1}}, "p.trainer.lrr=0.1: no such knob; did you mean 'trainer.lr'?"),
-        ({"trainer": {"beta1": 0.1}}, "p.trainer.beta1=0.1: is not in sweep.space, so it is the same in all trials"),
+        (
+            {"trainer": {"beta1": 0.1}},
+            "p.trainer.beta1=0.1: is not in sweep.space, and 0.9 in all trials; take it out of the point, "
+            "or the point out of search.enqueue",
+        ),
+        ({"trainer": {"beta1": 0.9}}, "p: must name at least one searched knob"),
+        ({"sweep": {"trials": 3}}, "p.sweep.trials=3: is not in sweep.space, so it is the same in all trials"),
         ({"model": {"width": 9}}, "p.model.width=9: must be a whole number from 8 to 32 in steps of 4"),
         ({"model": {"width": 8.5}}, "p.model.width=8.5: must be a whole number from 8 to 32 in steps of 4"),
         ({"model": {"depth": 4}}, "p.model.depth=4: must be one of 1, 2, 3"),
@@ -89,7 +97,7 @@ def test_a_table_comes_back(
 )
 def test_what_is_no_point(tree: Any, message: str) -> None:
     with pytest.raises(KnobError) as caught:
-        of_tree(tree, SPACE, "p")
+        of_tree(tree, SPACE, "p", flat(TrialKnobs()))
     assert str(caught.value) == message
 
 

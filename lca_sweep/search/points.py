@@ -31,11 +31,23 @@ class Point:
     source: str
 
 
-def of_tree(tree: Any, space: Space, place: str, source: str = "enqueue") -> Point:
-    """The point of a tree like the knobs', `{trainer: {lr: 0.1}}`; KnobError that begins with its place."""
+def of_tree(tree: Any, space: Space, place: str, fixed: Mapping[str, Any]) -> Point:
+    """The point of a tree like the knobs', `{trainer: {lr: 0.1}}`; KnobError that begins with its place.
+
+    It may also name knobs that are not searched, with the value that they have in all trials, which `fixed` has.
+    """
     if not isinstance(tree, Mapping):
         raise KnobError(f"{place}={written(tree)}: must be a tree of knobs, e.g. {{trainer: {{lr: 0.1}}}}")
-    return Point(checked(dict(_leaves(tree)), space, f"{place}.", place), source)
+    params = {}
+    for name, value in _leaves(tree):
+        if name in space or name not in fixed:
+            params[name] = value
+        elif value != fixed[name]:
+            raise KnobError(
+                f"{place}.{name}={written(value)}: is not in sweep.space, and {written(fixed[name])} in all trials; "
+                "take it out of the point, or the point out of search.enqueue"
+            )
+    return Point(checked(params, space, f"{place}.", place), "enqueue")
 
 
 def of_table(path: str, space: Space, place: str) -> list[Point]:

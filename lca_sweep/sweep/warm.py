@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lca_sweep.config import Config, KnobError, without_password
-from lca_sweep.core.knobs import nearest
+from lca_sweep.core.knobs import flat, nearest
 from lca_sweep.search.points import Point, checked, of_row, of_table, of_tree
 from lca_sweep.search.reading import ReadError, read_rows
 from lca_sweep.search.space import Space, parse
@@ -35,7 +35,8 @@ class WarmStart:
 def warm_start(config: Config, space: Space, name: str) -> WarmStart:
     """What the config of the sweep `name` asks for, all of it checked; KnobError in one line. Writes nothing."""
     search = config.search
-    points = [of_tree(tree, space, f"search.enqueue[{place}]") for place, tree in enumerate(search.enqueue)]
+    fixed = flat(config.trial())
+    points = [of_tree(tree, space, f"search.enqueue[{place}]", fixed) for place, tree in enumerate(search.enqueue)]
     if search.enqueue_csv is not None:
         points += of_table(search.enqueue_csv, space, "search.enqueue_csv")
     if search.warm_start is None:
