@@ -8,6 +8,7 @@ from itertools import pairwise
 
 import torch
 from harness import interleave, table
+from plain_torch import train_epoch as train_epoch_plainly
 from torch import Tensor
 
 from lca_sweep.core import Pack, Splits, Trial, TrialKnobs, load
@@ -43,30 +44,12 @@ def ours(trials: Sequence[TrialKnobs], data: Splits, train: Ordered, padding: fl
 
 
 def autograd(train: Loaded) -> Callable[[], None]:
-    """One epoch of the same model as plain torch users write it: autograd, AdamW, clamp."""
+    """One epoch of the same model as plain torch users write it."""
     shapes = list(zip(PAPER[1:], PAPER[:-1], strict=True))
     params = [torch.rand(3, out, ins).mul_(0.01).requires_grad_() for out, ins in shapes]
     optimiser = torch.optim.AdamW(params, lr=0.1, weight_decay=1e-4)
-
     images = train.pixels.float() / train.scale
-
-    def run() -> None:
-        for batch in torch.randperm(len(train.y)).view(-1, BATCH):
-            a = images[batch]
-            for depth, (pi, m, xi) in enumerate(params):
-                mean, variance = (1 - pi) * m, (1 - pi) * (xi + pi * m**2)
-                a = a.relu() if depth else a
-                g, delta = a @ mean.T, ((a * a) @ variance.T + 1e-20).sqrt()
-                a = (g + torch.randn_like(g) * delta) / m.shape[1] ** 0.5
-            optimiser.zero_grad()
-            torch.nn.functional.cross_entropy(a, train.y[batch]).backward()
-            optimiser.step()
-            with torch.no_grad():
-                for p in params:
-                    p[0].clamp_(0, 1)
-                    p[2].clamp_(min=0)
-
-    return run
+    return lambda: train_epoch_plainly(params, optimiser, images, train.y, BATCH)
 
 
 def evaluation_floor(widths: Sequence[int], images: int) -> Callable[[], None]:
