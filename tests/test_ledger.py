@@ -17,7 +17,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from optuna.storages import BaseStorage, InMemoryStorage
 from rich.console import Console
 
-from lca_sweep.config import Config, Pack, Search, Sweep
+from lca_sweep.config import Config, KnobError, Pack, Pruner, Search, Sweep
 from lca_sweep.core.knobs import Trainer, flat
 from lca_sweep.core.objective import Scored
 from lca_sweep.search.space import Space, knobs
@@ -525,3 +525,90 @@ def test_the_goal_is_reached_by_a_complete_trial_only_and_stays_reached() -> Non
     assert again.stopping.reason == ledger.stopping.reason and again.issue() is None
     goal.sweep.target = 5.0
     assert isinstance(new_ledger(storage, written, wanted=goal).issue(), Issue)
+
+
+# --- several objectives, and bars ------------------------------------------------------------------------------------
+
+
+def two_aims() -> Config:
+    """Accuracy up, training loss down; and the loss is to be below 0.4, which it is from epoch 3 on (see `metrics`)."""
+    wanted = config()
+    wanted.search.objectives = ["maximize val/accuracy", "minimize train/loss"]
+    wanted.search.constraints = ["train/loss <= 0.4"]
+    return wanted
+
+
+def test_the_study_has_all_objectives_and_violations_of_what_has_ended() -> None:
+    storage, written = InMemoryStorage(), Written()
+    ends = [(EPOCHS, "complete"), (1, "pruned"), (2, "pruned"), (1, "failed"), (EPOCHS, "complete")]
+    ledger = new_ledger(storage, written, wanted=two_aims())
+    drive(ledger, ends, [])
+    study = optuna.load_study(study_name="s", storage=storage)
+    assert [direction.name for direction in study.directions] == ["MAXIMIZE", "MINIMIZE"]
+    for number, (trial, (last, state)) in enumerate(zip(study.get_trials(), ends, strict=True)):
+        told = metrics(number, last)
+        assert trial.values == ([told[OBJECTIVE], told["train/loss"]] if state == "complete" else None)
+        assert trial.intermediate_values == {n: metrics(number, n)[OBJECTIVE] for n in range(1, last + 1)}
+        broken = [] if state == "failed" else [pytest.approx(told["train/loss"] - 0.4)]
+        assert list(trial.constraints.values()) == broken
+    assert [trial.number for trial in study.best_trials] == [4]
+    assert [row.number for row in ledger.study.pareto()] == [4]  # the other one has the same loss
+    assert [row.number for row in ledger.study.best(5)] == [4, 0]
+
+
+def test_a_study_of_other_directions_is_refused_in_one_line() -> None:
+    storage = InMemoryStorage()
+    new_ledger(storage, Written())
+    with pytest.raises(KnobError) as caught:
+        new_ledger(storage, Written(), wanted=two_aims())
+    assert str(caught.value) == (
+        "search.objectives: the study s in search.storage was made to maximize, not to maximize, minimize; "
+        "must be the same (or give another sweep.name)"
+    )
+
+
+def barred(deterministic: bool = False) -> Config:
+    wanted = config(trials=8)
+    wanted.search.deterministic, wanted.search.generation = deterministic, 2
+    wanted.pruner = Pruner("median", min_epochs=1, startup_trials=2)
+    return wanted
+
+
+ALL = [(EPOCHS, "complete")] * 8
+
+
+def test_a_pack_gets_the_median_of_the_others_as_they_are_when_it_is_issued() -> None:
+    ledger = new_ledger(InMemoryStorage(), Written(), wanted=barred())
+    first, second = ledger.issue(), ledger.issue()
+    assert isinstance(first, Issue) and isinstance(second, Issue)
+    assert first.bars == second.bars == {}, "nobody has come so far"
+    ledger.book(0, history([0, 1], ALL)[:2])
+    third = ledger.issue()
+    assert isinstance(third, Issue)
+    middle = {n: (metrics(0, n)[OBJECTIVE] + metrics(1, n)[OBJECTIVE]) / 2 for n in (1, 2)}
+    assert third.bars == pytest.approx(middle)
+    ledger.book(1, history([2, 3], ALL)[:1])
+    ledger.pack_broke(1, "its process died")
+    again = ledger.issue()
+    assert isinstance(again, Issue) and again.pack == 1
+    assert again.bars == pytest.approx({2: middle[2]}), "epoch 1 it has been through"
+
+
+@given(st.permutations([0, 1]), st.permutations([2, 3]), st.integers(0, EPOCHS))
+def test_deterministic_bars_hang_on_earlier_generations_only(first: list[int], then: list[int], some: int) -> None:
+    """In whatever order the packs of a generation report, and whenever the driver dies."""
+    storage, found = InMemoryStorage(), dict[int, Mapping[int, float]]()
+    ledger = new_ledger(storage, Written(), wanted=barred(deterministic=True))
+    for order in (first, then):
+        issue = ledger.issue()
+        assert isinstance(issue, Issue)
+        found[issue.pack] = issue.bars
+        ledger.book(issue.pack, history(list(issue.trials), ALL)[:some])
+        ledger = new_ledger(storage, Written({}, {}, {}), wanted=barred(deterministic=True))
+        for again in issued(ledger):
+            assert found.setdefault(again.pack, again.bars) == again.bars
+        for pack in order:
+            ledger.book(pack, history([2 * pack, 2 * pack + 1], ALL))
+    middle = {n: sum(metrics(number, n)[OBJECTIVE] for number in range(4)) / 4 for n in range(1, EPOCHS + 1)}
+    assert found == {0: {}, 1: {}, 2: pytest.approx(middle), 3: pytest.approx(middle)}
+    assert not ledger.work_left()

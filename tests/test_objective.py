@@ -39,10 +39,8 @@ def dominates(goal: Goal, one: Scored, other: Scored) -> bool:
     """The definition: Deb et al. 2002, Definition 1."""
     if one.excess > 0 or other.excess > 0:
         return one.excess < other.excess
-    pairs = [
-        (a, b) if part.maximize else (b, a)
-        for part, a, b in zip(goal.objectives, one.scores, other.scores, strict=True)
-    ]
+    scores = zip(goal.objectives, one.scores, other.scores, strict=True)
+    pairs = [(a, b) if part.maximize else (b, a) for part, a, b in scores]
     return all(a >= b for a, b in pairs) and any(a > b for a, b in pairs)
 
 

@@ -1089,3 +1089,10 @@ def test_a_tracker_is_for_one_sweep(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="at another"):
         tracker.start_sweep(sweep(tmp_path, UID[::-1]))
     tracker.close()
+
+
+def test_an_end_of_an_older_outbox_has_no_tags() -> None:
+    old = b'{"end": {"number": 3, "time": 7, "state": "pruned", "reason": ""}}\n'
+    assert entry_of(old) == End(3, 7, "pruned", "", {})
+    new = End(3, 7, "pruned", "rank 6 of 8 at epoch 5", {"left.rank": "6"})
+    assert entry_of(line_of(new)) == new

@@ -617,3 +617,41 @@ def test_no_password_in_a_servers_address(uri: str, tmp_path: Path) -> None:
     with pytest.raises(TrackingError) as caught:
         open_tracker(uri, "lca_sweep", tmp_path)
     assert "MLFLOW_TRACKING_PASSWORD" in str(caught.value) and "cret" not in str(caught.value)
+
+
+# --- several objectives, and those that leave early ------------------------------------------------------------------
+
+
+def test_why_a_trial_left_is_in_its_tags_until_it_starts_again(uri: str, tmp_path: Path) -> None:
+    tracker = open_tracker(uri, "lca", tmp_path / "outbox")
+    tracker.start_sweep(sweep(tmp_path))
+    tracker.start_trials([trial(0)])
+    tracker.end_trial(0, "pruned", "rank 6 of 8 at epoch 5", {"left.epoch": "5", "left.rank": "6", "left.of": "8"})
+    tracker.flush()
+    tags = children(uri)[0].data.tags
+    assert tags.items() >= {"left.epoch": "5", "left.rank": "6", "left.of": "8"}.items()
+    assert (tags["lca.state"], tags["lca.reason"]) == ("pruned", "rank 6 of 8 at epoch 5")
+    tracker.start_trials([trial(0)])
+    tracker.flush()
+    assert not [key for key in children(uri)[0].data.tags if key.startswith("left.") or key == "lca.reason"]
+    tracker.close()
+
+
+def test_the_pareto_set_is_marked_as_it_is_at_the_last_end(uri: str, tmp_path: Path) -> None:
+    """An extended sweep may come to another one; told twice is told once. Nothing else of the runs changes."""
+    ends = None
+    for pareto in ([2, 0], [2, 0], [1, 2]):
+        tracker = open_tracker(uri, "lca", tmp_path / "outbox")
+        tracker.start_sweep(sweep(tmp_path))
+        if ends is None:
+            tracker.start_trials([trial(number) for number in range(3)])
+            for number in range(3):
+                tracker.end_trial(number, "complete")
+        best = BestTrial(pareto[0], 0.5, {}, {}, None)
+        tracker.end_sweep(SweepEnd("finished", counts(complete=3), best, pareto=pareto))
+        tracker.close()
+        runs = children(uri)
+        assert {n for n, run in runs.items() if run.data.tags.get("pareto") == "true"} == set(pareto)
+        now = {n: (run.info.status, run.info.end_time) for n, run in runs.items()}
+        assert ends in (None, now)
+        ends = now

@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 from storage_helpers import Memory
 
 from lca_sweep.core import epoch
-from lca_sweep.core.halving import Halving, KeepAll
+from lca_sweep.core.bar import Bar
+from lca_sweep.core.halving import Halving, Hyperband, KeepAll
 from lca_sweep.core.knobs import flat
 from lca_sweep.core.network import ABOUT, WEIGHTS, Network
 from lca_sweep.core.pack import Pack
@@ -459,3 +460,33 @@ def test_checkpoints_are_the_same_bytes_again() -> None:
     content = begun(4).blobs[layout.checkpoint(3, 4)]
     assert to_bytes(from_bytes(content)) == begun(4).blobs[layout.checkpoint(3, 4)] == content
     assert module.lack_of_memory(ValueError("x")) == ""
+
+
+# --- what a pack's pruner is ---------------------------------------------------------------------------------------
+
+
+def states(worker: PackTrainable) -> list[list[str]]:
+    return [[trial["state"] for trial in report["trials"]] for report in told(steps(worker))]
+
+
+def test_a_pack_of_which_nobody_is_to_leave() -> None:
+    halving = plan(Memory(), pruner=Halving(2, 1))
+    assert states(worker(halving, config(prune=False))) == [["running"] * 4] * (EPOCHS - 1) + [["complete"] * 4]
+
+
+@pytest.mark.parametrize(
+    ("more", "first"), [({"pack": 3}, 1), ({"pack": 4}, 2), ({"pack": 5}, 4), ({"pack": 9, "origins": [7, 4]}, 2)]
+)
+def test_a_bracket_is_that_of_the_pack_which_was_asked_for(more: dict[str, Any], first: int) -> None:
+    """With 7 epochs brackets begin at 1, 2 and 4; what is pack 9 now was in pack 7 before, and at first in pack 4."""
+    made = states(worker(plan(Memory(), pruner=Hyperband(2, 1)), config(**more)))
+    assert next(epoch for epoch, found in enumerate(made, 1) if "pruned" in found) == first
+
+
+def test_bars_come_with_the_pack() -> None:
+    """By epoch, a word, as JSON has it; what is said of those that leave is in the reports."""
+    reports = told(steps(worker(plan(Memory(), pruner=Bar("median")), config(bars={"3": 2.0}))))
+    assert [report["epoch"] for report in reports] == [1, 2, 3]
+    for trial in reports[-1]["trials"]:
+        assert trial["state"] == "pruned" and trial["reason"].endswith("below the median 2.0000 at epoch 3")
+        assert trial["left"] == {"epoch": 3, "value": trial["metrics"]["val/accuracy"], "bar": 2.0}
