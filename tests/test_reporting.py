@@ -155,7 +155,7 @@ def test_no_interactive_plots_cost_no_report(
     """A bug in them is told in one line; what an earlier report had is gone, and nothing links to it."""
     report = copy / "sweeps/told/report"
     assert (report / "search.html").exists()
-    monkeypatch.setattr("lca_sweep.search.plots._slices", lambda one: {}["no such knob"])
+    monkeypatch.setattr("lca_sweep.search.comparing._slices", lambda one: {}["no such knob"])
     assert main(["report", "told", "analysis.subnetworks=5"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line for line in lines if "plots" in line] == ["no interactive plots: KeyError: 'no such knob'"]
@@ -333,6 +333,7 @@ def test_two_reports_at_a_time(copy: Path, monkeypatch: pytest.MonkeyPatch) -> N
         return folder / "report.html"
 
     monkeypatch.setattr("lca_sweep.sweep.reporting.write_report", write)
+    monkeypatch.setattr("lca_sweep.sweep.reporting.pictures", lambda rows, space, goal: [])
     monkeypatch.setattr("lca_sweep.sweep.reporting.write_trial", lambda trial, data, folder: folder)
     shutil.rmtree(copy / "sweeps/told/report")
     with ThreadPoolExecutor(3) as pool:

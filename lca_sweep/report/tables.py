@@ -61,7 +61,7 @@ def _winner(result: SweepResult) -> str:
 
 
 def _mean(final: Final) -> str:
-    return decimal(final.mean) + (f" ± {decimal(final.half)}" if math.isfinite(final.half) else "")
+    return decimal(final.mean) + (f" ± {final.half:.4f}" if math.isfinite(final.half) else "")
 
 
 def best_trials(result: SweepResult) -> Text:
