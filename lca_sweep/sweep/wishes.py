@@ -89,13 +89,13 @@ def _asked(known: Known) -> int:
 def _wait(known: Known, owner: Owner, file: Path) -> None:
     """Until the sweep has heard it; SweepError if it does not."""
     end, there = time.monotonic() + PATIENCE, runner(known.path)
-    while waiting := file.exists():
-        there = runner(known.path)
-        if there is None or there.id != owner.id or time.monotonic() > end:
-            break
+    while (waiting := file.exists()) and _is(there, owner) and time.monotonic() < end:
         time.sleep(LOOK / 5)
-    else:
-        there = runner(known.path)  # whoever ends clears away what it has not heard
-    if waiting or there is None or there.id != owner.id:
+        there = runner(known.path)
+    if waiting or not _is(runner(known.path), owner):  # whoever ends clears away what it has not heard
         file.unlink(missing_ok=True)
         raise SweepError(f"set {known.name}: not heard: it has ended, or is just starting or ending; try again")
+
+
+def _is(there: Owner | None, owner: Owner) -> bool:
+    return there is not None and there.id == owner.id
