@@ -41,7 +41,7 @@ lca_sweep {version}: sweeps over spike-and-slab networks trained by gBP
   python -m lca_sweep stop NAME              end a running sweep in order
   python -m lca_sweep report NAME            make its page of figures anew
   python -m lca_sweep list, status [NAME]    how sweeps stand (--json: as JSON)
-  python -m lca_sweep enqueue NAME trainer.lr=0.05  train it next (or --csv FILE)
+  python -m lca_sweep enqueue NAME trainer.lr=0.05  train it next; or --csv FILE
   python -m lca_sweep set NAME trials=64 concurrency=2     of a sweep that runs
 
 The same command again resumes what was interrupted; more trials extend it.

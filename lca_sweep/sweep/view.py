@@ -19,9 +19,11 @@ from rich.table import Table
 from rich.text import Text
 
 from lca_sweep.config import Config, Sweep
-from lca_sweep.core.train import OBJECTIVE
+from lca_sweep.core.objective import Goal
 from lca_sweep.search.study import Row
 from lca_sweep.sweep.cost import pack_cost
+
+OBJECTIVE = Goal().first.metric
 
 
 @dataclass
