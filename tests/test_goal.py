@@ -31,7 +31,7 @@ WORDS = (
     "pruner.min_epochs=2",
     "cluster.packs=1",
     "search.objectives=[maximize val/accuracy, minimize layer1/entropy]",
-    "search.constraints=[weights/vip_fraction <= 0.5]",
+    'search.constraints=["weights/vip_fraction <= 0.5"]',
     "sweep.space.trainer.lr={low: 0.001, high: 0.3, log: true}",
     "sweep.space.init.spike={low: 0.0, high: 0.9}",
 )
@@ -104,7 +104,7 @@ def scored_at(metrics: dict[str, list[tuple[int, float]]], epoch: int) -> Scored
 
 def test_a_constraint_that_nobody_keeps_is_said_and_no_target_is_reached(tmp_path: Path) -> None:
     words = (*WORDS[:4], "sweep.name=none", "sweep.trials=2", "pack.size=2", "search=random", WORDS[-2])
-    more = ("search.constraints=[val/accuracy >= 1.5]", "sweep.target=0.01")
+    more = ('search.constraints=["val/accuracy >= 1.5"]', "sweep.target=0.01")
     ended = sweep(tmp_path, *words, *more)
     assert (ended.code, ended.err) == (0, ""), ended.err
     assert "no trial keeps val/accuracy >= 1.5; the nearest come first:" in ended.out.splitlines()
@@ -120,5 +120,8 @@ def test_a_median_pruner_says_by_how_much(tmp_path: Path) -> None:
     for run in left.values():
         epoch, value = run.metrics["val/accuracy"][-1]
         assert run.tags["left.epoch"] == str(epoch)
-        assert float(run.tags["left.value"]) == pytest.approx(value, rel=1e-5) < float(run.tags["left.bar"])
-        assert f"below the median {float(run.tags['left.bar']):.4f}"[:-1] in run.tags["lca.reason"]
+        bar = float(run.tags["left.bar"])
+        assert float(run.tags["left.value"]) == pytest.approx(value, rel=1e-5) and value < bar
+        words = run.tags["lca.reason"].split()
+        assert words[:4] == [f"{value:.4f}", "below", "the", "median"] and words[5:] == ["at", "epoch", str(epoch)]
+        assert float(words[4]) == pytest.approx(bar, abs=1e-4)

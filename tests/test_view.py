@@ -18,7 +18,7 @@ from rich.console import Console
 
 from lca_sweep.config import Config, Pack, Pruner, Sweep
 from lca_sweep.core.knobs import Trainer
-from lca_sweep.core.objective import Goal
+from lca_sweep.core.objective import Goal, Objective
 from lca_sweep.search.study import Row
 from lca_sweep.sweep.view import View, duration, number, params_line, results
 
@@ -328,3 +328,51 @@ def test_a_reader_that_goes_away_does_not_end_the_work() -> None:
     done.stdout.close()
     assert (done.stderr.read(), done.wait(60)) == ("on", 0)
     done.stderr.close()
+
+
+def aims() -> View:
+    one = view()
+    one.config.search.objectives = ["minimize val/loss", "maximize val/accuracy"]
+    one.config.search.constraints = ["val/accuracy >= 0.5"]
+    return View("s", one.config, one.console)
+
+
+def test_the_best_is_so_by_the_first_objective_and_keeps_the_constraints() -> None:
+    one = aims()
+
+    def told(epoch: int, metrics: Mapping[int, tuple[float, float]], state: str = "running") -> dict[str, Any]:
+        trials = [
+            {"trial": n, "state": state, "metrics": {"val/loss": loss, "val/accuracy": accuracy}, "reason": ""}
+            for n, (loss, accuracy) in metrics.items()
+        ]
+        return {"epoch": epoch, "trials": trials}
+
+    with one:
+        one.pack_started(0, [row(n) for n in range(3)])
+        one.pack_reported(0, told(1, {0: (0.9, 0.2), 1: (0.5, 0.3), 2: (0.8, 0.1)}))
+        assert one.best_line().startswith("best: 0.5000, trial 1 at epoch 1, breaks a constraint ")
+        one.pack_reported(0, told(2, {0: (0.7, 0.6), 1: (0.4, 0.4), 2: (0.6, 0.7)}))
+        assert one.best_line().startswith("best: 0.6000, trial 2 at epoch 2  ")
+        assert "val/loss" in "".join(drawn(one, 200)) and one.packs[0].best == 0.4
+        one.pack_reported(0, told(3, {0: (0.7, 0.6)}, "complete"))
+    assert "trial 0 complete at epoch 3: val/loss 0.7000, val/accuracy 0.6000" in text(one)
+
+
+def test_why_a_trial_left_is_in_its_line() -> None:
+    one, told = view(), report(5, {0: "pruned"})
+    told["trials"][0]["reason"] = "rank 6 of 8 at epoch 5"
+    with one:
+        one.pack_started(0, [row(0)])
+        one.pack_reported(0, told)
+    assert text(one).splitlines()[-1].endswith("] trial 0 pruned at epoch 5: rank 6 of 8")
+
+
+def test_results_have_a_column_for_each_objective_and_none_twice() -> None:
+    goal = Goal((Objective("val/loss", False), Objective("weights/vip_fraction")))
+    best = dataclasses.replace(row(1, "complete", 0.25), scores=(0.25, 1e-6))
+    lines = results([best], {1: {"test/accuracy": 0.9, "weights/uip_fraction": 0.5}}, goal)
+    assert [line.split() for line in lines[:2]] == [
+        ["trial", "val/loss", "weights/vip_fraction", "test/accuracy", "UIP"],
+        ["1", "0.2500", "1.000e-06", "0.9000", "0.5000"],
+    ]
+    assert len(lines[0]) == len(lines[1])
