@@ -25,6 +25,7 @@ from peers_task import Job
 HERE = Path(__file__).parent
 PATHS = os.pathsep.join([str(HERE), str(HERE.parent)])
 OURS = "lca_sweep"
+EMPTY = 8  # times as many trials where they train nothing, of ours: else loading torch is all that one sees
 PEERS = {
     "Ray Tune, OptunaSearch, MLflowLoggerCallback": ("peers_ray.py",),
     "the same with reuse_actors=True, no other loggers": ("peers_ray.py", "tuned"),
@@ -75,7 +76,7 @@ def peer(job: Job, script: str, *words: str) -> Took:
 
 
 def _start(folder: str, *words: str) -> subprocess.Popen[str]:
-    env = {**os.environ, "PYTHONPATH": PATHS}
+    env = {**os.environ, "PYTHONPATH": PATHS, "MLFLOW_LOGGING_LEVEL": "ERROR"}
     return subprocess.Popen([sys.executable, *words], stdout=subprocess.PIPE, text=True, cwd=folder, env=env, bufsize=1)
 
 
@@ -106,16 +107,18 @@ def report(title: str, took: Mapping[str, Took], trials: int, per: float, unit: 
 def main(job: Job, peer_trials: int, rounds: int) -> None:
     """Print the tables."""
     loads = [os.getloadavg()[0]]
-    if peer_trials < job.trials:
-        print(f"\nPeers do {peer_trials} trials; what they would take for {job.trials} follows from these.")
     title = f"{job.trials} trials of {job.epochs} epochs, {job.train_size} images of MNIST, on {os.cpu_count()} cores"
     print("\n".join(report(title, measure(job, peer_trials, rounds), job.trials, 3600.0, "an hour")), flush=True)
     loads.append(os.getloadavg()[0])
-    empty = replace(job, epochs=1, empty=True)
-    title = f"{job.trials} trials that train nothing; lca_sweep's: one unit, one image, weights and checkpoints written"
-    print("\n".join(report(title, measure(empty, peer_trials, rounds), job.trials, 1.0, "a second")), flush=True)
+    empty = replace(job, trials=EMPTY * job.trials, epochs=1, empty=True)
+    title = (
+        f"{empty.trials} trials that train nothing; lca_sweep's: one unit, one image, weights and checkpoints written"
+    )
+    print("\n".join(report(title, measure(empty, peer_trials, rounds), empty.trials, 1.0, "a second")), flush=True)
     loads.append(os.getloadavg()[0])
-    print(f"\nRatio: how many times as many lca_sweep does. Load of the machine: {statistics.fmean(loads):.1f}.")
+    print("\nRatio: how many times as many lca_sweep does. Its training begins before its processes have loaded torch.")
+    print("Where a peer did fewer trials, what it would take for as many follows from these.")
+    print(f"Load of the machine: {statistics.fmean(loads):.1f}.")
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ NAME, PROCESSES = "plain", 2
 
 def main(job: Job) -> list[tuple[float, float]]:
     """Search in the current folder; (begin, end) of each trial, in seconds of the wall clock."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
     optuna.create_study(storage=_storage(), study_name=NAME, direction="maximize")
     counts = [job.trials // PROCESSES + (n < job.trials % PROCESSES) for n in range(PROCESSES)]
     with multiprocessing.get_context("spawn").Pool(PROCESSES) as pool:

@@ -27,6 +27,7 @@ def main(job: Job, tuned: bool) -> list[tuple[float, float]]:
 
 
 def _search(job: Job, tuned: bool) -> list[tuple[float, float]]:
+    import optuna
     from ray import tune
     from ray.air.integrations.mlflow import MLflowLoggerCallback
     from ray.tune.search.optuna import OptunaSearch
@@ -46,6 +47,7 @@ def _search(job: Job, tuned: bool) -> list[tuple[float, float]]:
         for metrics in task.curve(params):
             tune.report(metrics)
 
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
     task = job.task()
     store = MLflowLoggerCallback(tracking_uri="sqlite:///mlflow.db", experiment_name="stock")
     grid = tune.Tuner(

@@ -53,7 +53,7 @@ def curve(knobs: TrialKnobs, data: Splits) -> Iterator[dict[str, float]]:
     optimiser = torch.optim.AdamW(params, lr=knobs.trainer.lr, weight_decay=knobs.trainer.weight_decay)
     train, *others = (_tensors(part, data.scale) for part in (data.train, data.validation, data.test))
     share = knobs.prior.weight / len(train[1])
-    penalty: Penalty | None = (lambda params: share * sum(_kl(p, knobs.prior) for p in params)) if share else None
+    penalty: Penalty | None = (lambda params: share * sum(kl(p, knobs.prior) for p in params)) if share else None
     for _ in range(knobs.trainer.epochs):
         train_epoch(params, optimiser, *train, knobs.trainer.batch_size, penalty)
         found = {}
@@ -71,8 +71,8 @@ def _layer(out: int, ins: int, knobs: TrialKnobs) -> Tensor:
     return torch.stack([torch.full((out, ins), init.spike), m, xi]).requires_grad_()
 
 
-def _kl(layer: Tensor, prior: Prior) -> Tensor:
-    """KL of a layer's weights from the prior, in nats."""
+def kl(layer: Tensor, prior: Prior) -> Tensor:
+    """KL of a layer's weights from the prior, summed, in nats."""
     pi, m, xi = layer[0].clamp(FLOOR, 1 - FLOOR), layer[1], layer[2].clamp(min=FLOOR * prior.slab_variance)
     ratio = xi / prior.slab_variance
     slab = 0.5 * (ratio + m**2 / prior.slab_variance - 1 - ratio.log())
