@@ -25,7 +25,7 @@ from rival_task import EPOCHS, Task, Told, found
 
 from lca_sweep.core import Pack, Trial, fit
 from lca_sweep.core.knobs import replace
-from lca_sweep.core.train import OBJECTIVE, RUNNING
+from lca_sweep.core.train import RUNNING
 from lca_sweep.search.space import knobs
 from lca_sweep.search.study import Study
 from lca_sweep.sweep.cost import make_pruner
@@ -50,7 +50,7 @@ def ours(**chosen: Any) -> Search:
             pack = Pack.start(trials, task.data.inputs, task.data.classes, padding=config.pack.padding)
             for report in fit(pack, task.data, make_pruner(config.pruner)):
                 for one in report.trials:
-                    value = one.metrics[OBJECTIVE]
+                    value = one.metrics[study.goal.first.metric]
                     told.append(Told(str(one.trial), report.epoch, value))
                     study.report(one.trial, report.epoch, value)
                     if one.state != RUNNING:
@@ -96,7 +96,7 @@ def by_ray(reduction: float | None) -> Search:
 
 
 SEARCHES: dict[str, Search] = {
-    OURS: ours(pruner_name="halving"),
+    OURS: ours(pruner_name="halving", search_startup_trials=2),  # complete ones, of which a pack has one
     "lca_sweep, tpe, no pruning": ours(),
     "lca_sweep, random, halving": ours(pruner_name="halving", search_sampler="random"),
     STOCK: by_ray(2),

@@ -13,7 +13,6 @@ import numpy as np
 from lca_sweep.config import Config
 from lca_sweep.core import Images, Pack, Splits, Trial, fit, load
 from lca_sweep.core.knobs import replace
-from lca_sweep.core.train import OBJECTIVE
 from lca_sweep.search.space import Space, knobs, parse
 
 EPOCHS = 40
@@ -59,7 +58,7 @@ class Task:
         """Validation accuracy after each epoch of a trial on its own; ends early where it diverges."""
         trial = Trial(0, knobs(self.config, params))
         for report in fit(Pack.start([trial], self.data.inputs, self.data.classes), self.data):
-            yield report.trials[0].metrics[OBJECTIVE]
+            yield report.trials[0].metrics["val/accuracy"]
 
 
 def found(told: Sequence[Told]) -> float:
