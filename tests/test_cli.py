@@ -404,7 +404,7 @@ def test_cfg_shows_what_a_run_would_use(door: Door, capsys: pytest.CaptureFixtur
     [
         ("lca-sweep +sweep=", {f"+sweep={name}" for name in SWEEPS}),
         ("lca-sweep +sweep=sm", {"+sweep=smoke"}),
-        ("lca-sweep pruner=h", {"pruner=halving"}),
+        ("lca-sweep pruner=ha", {"pruner=halving"}),
         ("lca-sweep trainer.l", {"trainer.lr="}),
         ("lca-sweep +sweep=mnist sweep.space.tr", {"sweep.space.trainer."}),
         ("lca-sweep --frob", set()),
