@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from optuna.distributions import FloatDistribution, IntDistribution
 from sweep_helpers import ROOT, contents
 
@@ -245,3 +246,15 @@ def test_looking_loads_nothing_heavy(here: Path) -> None:
     done = subprocess.run([sys.executable, "-c", code], cwd=here, env=env, capture_output=True, text=True, check=True)
     assert "trial 5: put in" in done.stdout and done.stderr == ""
     assert done.stdout.splitlines()[-1] == ""
+
+
+def test_status_has_the_epochs_that_the_space_sets(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    epochs = {"value": 7, "when": {"model": {"width": {"low": 8}}}}
+    tree: dict[str, Any] = {**TREE, "trainer": {"lr": TREE["trainer"]["lr"], "epochs": epochs}}
+    for file in ("sweep.json", "config.yaml"):
+        path = here / "sweeps" / "mine" / file
+        known = yaml.safe_load(path.read_text())
+        known.get("config", known)["sweep"]["space"] = tree
+        path.write_text(json.dumps(known))
+    (told,) = json.loads(said(capsys, "status", "mine", "--json"))
+    assert [pack["epochs"] for pack in told["packs"]] == [7]
