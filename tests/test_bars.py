@@ -84,6 +84,15 @@ def test_nobody_leaves_in_hindsight() -> None:
     assert bars([*rows, mine, ended], 1, UP, MEDIAN, False) == dict.fromkeys(range(4, 9), 0.2)
 
 
+def test_by_generation_the_finals_before_an_extension_are_no_earlier_trials() -> None:
+    """Nor do they make a pack of this generation, which may have come further, look like one of an earlier."""
+    first = [row(n, n // 2, {2: 0.1}, until=4) for n in range(4)]
+    finals = [row(n, 2, {2: 0.9}, replicate=(0, n)) for n in range(4, 8)]
+    second = [row(n, 3 + (n - 8) // 2, {2: 0.9}, "running", until=8) for n in range(8, 12)]
+    for pack in (3, 4):
+        assert bars([*first, *finals, *second], pack, UP, MEDIAN, True) == {2: pytest.approx(0.1)}
+
+
 def test_what_was_trained_elsewhere_or_again_is_no_bar() -> None:
     rows = [row(n, 0, {2: 0.1}) for n in range(3)]
     strangers = [row(3, None, {2: 0.9}, source="old/1"), row(4, 1, {2: 0.9}, replicate=(0, 7))]

@@ -7,11 +7,13 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from optuna.distributions import FloatDistribution, IntDistribution
 from sweep_helpers import ROOT, contents
 
@@ -20,6 +22,7 @@ from lca_sweep.config import Config, Pack, Search, Sweep
 from lca_sweep.search.space import Space
 from lca_sweep.search.storage import database, journal
 from lca_sweep.search.study import Study
+from lca_sweep.sweep import lock
 from lca_sweep.sweep.folder import opened
 from lca_sweep.sweep.lock import locked
 from lca_sweep.sweep.overview import overviews
@@ -245,3 +248,27 @@ def test_looking_loads_nothing_heavy(here: Path) -> None:
     done = subprocess.run([sys.executable, "-c", code], cwd=here, env=env, capture_output=True, text=True, check=True)
     assert "trial 5: put in" in done.stdout and done.stderr == ""
     assert done.stdout.splitlines()[-1] == ""
+
+
+def test_status_has_the_epochs_that_the_space_sets(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    epochs = {"value": 7, "when": {"model": {"width": {"low": 8}}}}
+    tree: dict[str, Any] = {**TREE, "trainer": {"lr": TREE["trainer"]["lr"], "epochs": epochs}}
+    for file in ("sweep.json", "config.yaml"):
+        path = here / "sweeps" / "mine" / file
+        known = yaml.safe_load(path.read_text())
+        known.get("config", known)["sweep"]["space"] = tree
+        path.write_text(json.dumps(known))
+    (told,) = json.loads(said(capsys, "status", "mine", "--json"))
+    assert [pack["epochs"] for pack in told["packs"]] == [7]
+
+
+def test_machines_that_are_gone_are_waited_for_together(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As after a reboot: the sweeps that ran then are listed after one silence, however many they are."""
+    monkeypatch.setattr(lock, "SILENCE", 2.0)
+    monkeypatch.setattr(lock, "LOOK", 0.1)
+    for name in ("mine", "other"):
+        gone = lock.Owner(name, "ada", "here", "an earlier boot", 7, "2026-01-01 00:00:00")
+        (here / "sweeps" / name / "lock").write_bytes(json.dumps(vars(gone)).encode().ljust(lock.SIZE))
+    began = time.monotonic()
+    assert [one.owner for one in overviews(Path("sweeps"), "list")] == [None, None]
+    assert 2.0 <= time.monotonic() - began < 3.9

@@ -241,7 +241,12 @@ def test_finals_that_would_say_nothing(replicates: int, space: Space, message: s
     with pytest.raises(KnobError) as caught:
         check_finals(config(replicates), space)
     assert str(caught.value) == message
-    check_finals(config(0), space)
+    check_finals(Config(), space)
+
+
+def test_finalists_of_no_finals() -> None:
+    with pytest.raises(KnobError, match=r"^sweep.finalists=5: has no effect with sweep.replicates=0"):
+        check_finals(config(0, best=5), SPACE)
 
 
 # -- other numbers while it runs ------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any
 
 import optuna
@@ -24,6 +25,7 @@ from lca_sweep.search.space import Space, knobs
 from lca_sweep.search.study import Row, Study
 from lca_sweep.sweep.ledger import WAIT, Issue, Ledger
 from lca_sweep.sweep.stopping import INTERRUPT
+from lca_sweep.sweep.tuning import repeated
 from lca_sweep.sweep.view import View
 from lca_sweep.tracking import NullTracker, TrialRecord
 from lca_sweep.tracking.tracker import NO_TAGS
@@ -612,3 +614,37 @@ def test_deterministic_bars_hang_on_earlier_generations_only(first: list[int], t
     middle = {n: sum(metrics(number, n)[OBJECTIVE] for number in range(4)) / 4 for n in range(1, EPOCHS + 1)}
     assert found == {0: {}, 1: {}, 2: pytest.approx(middle), 3: pytest.approx(middle)}
     assert not ledger.work_left()
+
+
+def test_fewer_trials_may_be_wanted_while_more_are_asked_for() -> None:
+    """From another thread, in the middle of a proposal: what was asked for is finished, and no more."""
+    ledger = new_ledger(InMemoryStorage(), Written())
+    ledger.view = SimpleNamespace(config=ledger.config, pack_started=lambda *_: None)  # type: ignore[assignment]
+    ask = ledger.study.ask
+
+    def slowly(packs: Sequence[int], until: int | None = None) -> list[Row]:
+        ledger.aim(1)
+        return ask(packs, until)
+
+    ledger.study.ask = slowly  # type: ignore[method-assign]
+    assert isinstance(ledger.issue(), Issue)
+    assert ledger.total == ledger.asked == SIZE
+    assert ledger.issue() is WAIT
+
+
+@pytest.mark.parametrize("more", [0, 1, 2])
+def test_tune_runs_again_where_more_is_asked_for_as_it_ends(more: int) -> None:
+    ledger = new_ledger(InMemoryStorage(), Written(), wanted=config(trials=2, size=2))
+    ledger.view = SimpleNamespace(config=ledger.config, pack_started=lambda *_: None)  # type: ignore[assignment]
+    names = []
+
+    def fit(name: str) -> bool:
+        names.append(name)
+        ledger.pack_failed(issued(ledger)[0].pack, "")
+        if len(names) <= more:
+            ledger.aim(2 + 2 * len(names))
+        return True
+
+    ledger.view.pack_failed = lambda *_: None  # type: ignore[method-assign]
+    repeated(fit, ledger)
+    assert len(set(names)) == 1 + more and not ledger.work_left()

@@ -8,13 +8,15 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
 from json import dumps
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from lca_sweep.core.files import write_atomically
 from lca_sweep.sweep import lock
 from lca_sweep.sweep.errors import SweepError
 from lca_sweep.sweep.lock import LOCK, SIZE, STOP, Lost, Owner, locked, runner
@@ -24,6 +26,7 @@ THERE = Owner("1" * 32, "ada", "another-machine", "another-boot", 77, "2026-01-0
 HOLDER = """
 import sys, time
 from pathlib import Path
+from typing import Any
 from lca_sweep.sweep.lock import locked
 with locked(Path(sys.argv[1]), print) as held:
     held.on_stop(lambda lost: print(lost or "asked to stop", flush=True))
@@ -226,3 +229,23 @@ def test_stop_what_nobody_runs(tmp_path: Path) -> None:
     assert not (tmp_path / "mine" / STOP).exists()
     with pytest.raises(SweepError, match=r"^stop mina: no sweep of that name in .*; did you mean 'mine'"):
         stop(tmp_path, "mina")
+
+
+def test_whoever_listens_no_more_has_done_what_was_asked(tmp_path: Path) -> None:
+    """A wish that is being granted is granted before `on_wish(None)` returns, and the next one is not heard."""
+    began, heard = threading.Event(), list[str]()
+
+    def grant(wish: Mapping[str, Any]) -> None:
+        began.set()
+        time.sleep(0.3)
+        heard.append(wish["what"])
+
+    with locked(tmp_path, print) as held:
+        held.on_wish(grant)
+        write_atomically(tmp_path / "wish-1.json", b'{"what": "first"}')
+        assert began.wait(10)
+        held.on_wish(None)
+        assert heard == ["first"]
+        write_atomically(tmp_path / "wish-2.json", b'{"what": "second"}')
+        time.sleep(0.3)
+        assert heard == ["first"] and held._thread.is_alive()

@@ -23,7 +23,7 @@ from lca_sweep.search.study import Row
 from lca_sweep.sweep.view import View, duration, number, params_line, results
 
 OBJECTIVE = "val/accuracy"
-PARAMS = {"trainer.lr": 0.0123456, "model.width": 120, "search.word": "tpe"}
+PARAMS = {"trainer.lr": 0.0123456, "model.width": 120, "trainer.algorithm": "gbp"}
 
 
 class Clock:
@@ -127,7 +127,10 @@ def test_what_the_study_held_before_counts(clock: Clock) -> None:
     one.begin([row(0, "complete", 0.5), row(1, "complete", 0.75), row(2, "pruned"), row(3, "failed"), row(4)])
     with one:
         assert one.headline().startswith("s: 4 of 8 trials (2 complete, 1 pruned, 1 failed)")
-        assert one.best_line() == "best: 0.7500, trial 1 at epoch 4  trainer.lr=0.0123 model.width=120 search.word=tpe"
+        assert (
+            one.best_line()
+            == "best: 0.7500, trial 1 at epoch 4  trainer.lr=0.0123 model.width=120 trainer.algorithm=gbp"
+        )
 
 
 def test_the_best_of_none() -> None:
@@ -278,7 +281,7 @@ def test_durations_lose_less_than_a_minute(seconds: float) -> None:
 
 
 def test_knobs_on_a_line() -> None:
-    assert params_line(PARAMS) == "trainer.lr=0.0123 model.width=120 search.word=tpe"
+    assert params_line(PARAMS) == "trainer.lr=0.0123 model.width=120 trainer.algorithm=gbp"
     assert params_line({}) == ""
     assert [number(value) for value in (0.1, 1e-7, 123456.0, 3, True, "x")] == [
         "0.1",

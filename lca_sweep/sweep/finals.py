@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lca_sweep.config import Config, KnobError
+from lca_sweep.config import Config, KnobError, Sweep
 from lca_sweep.core.knobs import TrialKnobs, replace
 from lca_sweep.core.objective import Goal
 from lca_sweep.report.intervals import Sample, sample
@@ -41,7 +41,9 @@ class Standing:
 
 def check_finals(config: Config, space: Space) -> None:
     """Raise KnobError if finals are asked for that would say nothing."""
-    replicates = config.sweep.replicates
+    replicates, best = config.sweep.replicates, config.sweep.finalists
+    if not replicates and best != Sweep().finalists:
+        raise KnobError(f"sweep.finalists={best}: has no effect with sweep.replicates=0; set that to >= 2")
     if replicates == 1:
         raise KnobError("sweep.replicates=1: one seed gives no interval; must be 0 (no finals) or >= 2")
     if replicates and SEED in space:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -67,6 +68,7 @@ class Ledger:
         # packs to issue: those that a dead driver left unfinished, then those that were asked for
         self.ready = [pack for pack, rows in packs.items() if any(row.state == "running" for row in rows)]
         self.asked = sum(row.pack is not None and row.replicate is None for row in rows)  # of the search
+        self._counting = threading.Lock()
         self.next_pack = max(packs, default=-1) + 1
         # what was begun is finished, also if fewer trials are asked for now
         self._begun = self.asked + sum(row.pack is None and row.state == "running" for row in rows)
@@ -87,7 +89,8 @@ class Ledger:
     def aim(self, trials: int) -> int:
         """A new total, from now on; the one that holds, for what was asked for is finished. From any thread."""
         self.config = replace(self.config, {"sweep.trials": trials})
-        self.total = max(trials, self.asked, self._begun)
+        with self._counting:
+            self.total = max(trials, self.asked, self._begun)
         self._held = self.config.sweep.replicates == 0
         self.view.config = replace(self.view.config, {"sweep.trials": self.total})
         return self.total
@@ -100,7 +103,9 @@ class Ledger:
             return WAIT
         if ask := self._due():
             rows = self.study.ask(ask.packs, ask.until)
-            self.asked += len(rows)
+            with self._counting:  # the study may have been asked for long, and fewer be wanted since
+                self.asked += len(rows)
+                self.total = max(self.total, self.asked)
             self.next_pack = max(self.next_pack, ask.packs[-1] + 1)
             self.ready += [pack for pack in dict.fromkeys(ask.packs) if pack not in self.ready]
         self._hold_finals()
@@ -243,7 +248,7 @@ class Ledger:
             return ask
         if search.deterministic:
             return None if self.study.training() else generation(self.study.rows(), size, search.generation, self.total)
-        wanted = 0 if self.ready else min(size, self.total - self.asked)
+        wanted = 0 if self.ready else max(0, min(size, self.total - self.asked))
         return Ask([self.next_pack] * wanted, self.asked + wanted) if wanted else None
 
     def _book_epoch(self, epoch: int, trial: Mapping[str, Any]) -> bool:

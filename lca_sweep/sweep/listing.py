@@ -21,6 +21,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from lca_sweep.search.space import knobs
 from lca_sweep.search.study import Row
 from lca_sweep.sweep.errors import SweepError
 from lca_sweep.sweep.known import Known
@@ -114,7 +115,7 @@ def _trial(row: Row) -> dict[str, Any]:
 
 
 def _epochs(one: Overview, rows: Sequence[Row]) -> int:
-    return int(rows[0].params.get("trainer.epochs", one.config.trainer.epochs))
+    return knobs(one.config, rows[0].params).trainer.epochs
 
 
 def _row(one: Overview) -> list[str]:

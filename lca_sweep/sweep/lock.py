@@ -58,6 +58,7 @@ class Lock:
         self._listeners: list[Callable[[Lost | None], None]] = []
         self._told: list[Lost | None] = []
         self._grant: Callable[[Mapping[str, Any]], None] | None = None
+        self._hearing = threading.Lock()
         self._thread = threading.Thread(target=self._live, name="lock", daemon=True)
         self._thread.start()
 
@@ -69,7 +70,8 @@ class Lock:
 
     def on_wish(self, listener: Callable[[Mapping[str, Any]], None] | None) -> None:
         """Tell `listener`, from the same thread, what is asked of this sweep; None: from now on nothing is heard."""
-        self._grant = listener
+        with self._hearing:
+            self._grant = listener
 
     def check(self) -> None:
         """Raise Lost if the sweep is no longer this process's."""
@@ -105,10 +107,11 @@ class Lock:
                 pass  # a full disk, or one that is away: those who write results there will tell
 
     def _hear(self) -> None:
-        for file in sorted(self.folder.glob(WISHES)) if self._grant else ():
-            with suppress(ValueError):
-                self._grant(json.loads(file.read_bytes()))  # type: ignore[misc]
-            file.unlink(missing_ok=True)
+        with self._hearing:
+            for file in sorted(self.folder.glob(WISHES)) if self._grant else ():
+                with suppress(ValueError):
+                    self._grant(json.loads(file.read_bytes()))  # type: ignore[misc]
+                file.unlink(missing_ok=True)
 
     def _tell(self, what: Lost | None) -> None:
         self._told.append(what)

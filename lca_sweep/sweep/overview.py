@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -105,19 +106,22 @@ class Overview:
 
 def overview(known: Known, what: str) -> Overview:
     """How one sweep stands. Raises UserError, which begins with `what`, if its trials cannot be read."""
-    return _overview(known, rows_of(known, what) if _is_begun(known) else [])
+    return _overview(known, _runner(known.path), _rows(known, what))
 
 
 def overviews(place: Path, what: str) -> list[Overview]:
     """All sweeps in a folder, the one that changed last first; what cannot be read of one is its `trouble`."""
-    found = []
+    found, sweeps = [], []
     for file in place.glob(f"*/{IDENTITY}"):
         with suppress(UserError):  # a sweep.json of something else
-            known = now(find(place, file.parent.name, what))
-            try:
-                found.append(overview(known, what))
-            except UserError as error:
-                found.append(_overview(known, [], str(error)))
+            sweeps.append(now(find(place, file.parent.name, what)))
+    with ThreadPoolExecutor(max(1, len(sweeps))) as at_once:  # a machine that is gone is waited for, but once
+        owners = list(at_once.map(_runner, [known.path for known in sweeps]))
+    for known, owner in zip(sweeps, owners, strict=True):
+        try:
+            found.append(_overview(known, owner, _rows(known, what)))
+        except UserError as error:
+            found.append(_overview(known, owner, [], str(error)))
     return sorted(found, key=lambda one: (-one.changed, one.known.name))
 
 
@@ -126,10 +130,13 @@ def epoch_of(rows: Sequence[Row]) -> int:
     return max((max(row.values, default=0) for row in rows), default=0)
 
 
-def _overview(known: Known, rows: Sequence[Row], trouble: str = "") -> Overview:
-    return Overview(
-        known, _runner(known.path), rows, _changed(known.path), _time(known.path / IDENTITY), _waiting(known), trouble
-    )
+def _overview(known: Known, owner: Owner | None, rows: Sequence[Row], trouble: str = "") -> Overview:
+    began = _time(known.path / IDENTITY)
+    return Overview(known, owner, rows, _changed(known.path), began, _waiting(known), trouble)
+
+
+def _rows(known: Known, what: str) -> list[Row]:
+    return rows_of(known, what) if _is_begun(known) else []
 
 
 def _is_begun(known: Known) -> bool:

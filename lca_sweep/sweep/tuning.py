@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from lca_sweep.config import Config
@@ -43,11 +45,17 @@ def tune_packs(
         tune.with_parameters(PackTrainable, data=data, plan=plan), {"cpu": resources.cpus, "gpu": resources.gpus}
     )
     ledger.stopping.start_clock()
-    starts = 0
-    while not _fit(trainable, f"{time.strftime('%Y%m%d-%H%M%S')}-{starts}", folder, ledger, resources):
-        starts += 1
+    repeated(lambda name: _fit(trainable, name, folder, ledger, resources), ledger)
     if ledger.stopping.error:
         raise ledger.stopping.error
+
+
+def repeated(fit: Callable[[str], bool], ledger: Ledger) -> None:
+    """Run Tune, each time under a new name: again where it broke off, or where it was asked for more as it ended."""
+    for start in itertools.count():
+        whole = fit(f"{time.strftime('%Y%m%d-%H%M%S')}-{start}")
+        if whole and (ledger.stopping.due() or not ledger.work_left()):
+            return
 
 
 def _fit(trainable: Any, name: str, folder: Folder, ledger: Ledger, resources: Resources) -> bool:

@@ -20,6 +20,7 @@ from rich.text import Text
 
 from lca_sweep.config import Config, Sweep
 from lca_sweep.core.objective import Goal, Scored, figure
+from lca_sweep.search.space import knobs
 from lca_sweep.search.study import Row, contenders
 from lca_sweep.sweep.cost import pack_cost
 
@@ -102,7 +103,7 @@ class View:
 
     def pack_started(self, pack: int, rows: Sequence[Row]) -> None:
         """A pack was handed out."""
-        epochs = rows[0].params.get("trainer.epochs", self.config.trainer.epochs)
+        epochs = knobs(self.config, rows[0].params).trainer.epochs
         first = next((row.origins[-1] for row in rows if row.origins), pack)
         self.packs[pack] = PackLine(len(rows), epochs, first, live=sum(row.state == "running" for row in rows))
         self._know(rows)
