@@ -24,16 +24,16 @@ def test_the_names_are_those_that_are_recorded(algorithm: str, depth: int) -> No
 
 def check(objectives: list[str], space: Space | None = None, **more: object) -> None:
     config = Config(search=Search(objectives=objectives), **more)  # type: ignore[arg-type]
-    check_goal(config, space or {})
+    check_goal(config, Space(space or {}))
 
 
 @pytest.mark.parametrize("metric", ["val/accuracy", "val/loss", "train/loss", *of_weights(3)])
 def test_what_all_trials_have(metric: str) -> None:
     check([f"minimize {metric}"])
-    check_goal(Config(search=Search(constraints=[f"{metric} >= 0.1", f"{metric} <= 0.5"])), {})
+    check_goal(Config(search=Search(constraints=[f"{metric} >= 0.1", f"{metric} <= 0.5"])), Space())
 
 
-SEARCHED: Space = {"trainer.algorithm": CategoricalDistribution(["gbp", "bp"])}
+SEARCHED = Space({"trainer.algorithm": CategoricalDistribution(["gbp", "bp"])})
 
 
 @pytest.mark.parametrize(
@@ -71,9 +71,9 @@ def test_what_cannot_be_told_of_every_trial_is_refused(
 def test_constraints_are_checked_too() -> None:
     for word in ("test/loss <= 1", "val/los <= 1", "layer9/entropy <= 1"):
         with pytest.raises(KnobError, match=r"^search.constraints="):
-            check_goal(Config(search=Search(constraints=[word])), {})
+            check_goal(Config(search=Search(constraints=[word])), Space())
     with pytest.raises(KnobError, match="is named twice"):
-        check_goal(Config(search=Search(constraints=["val/loss <= 1", "val/loss <= 2"])), {})
+        check_goal(Config(search=Search(constraints=["val/loss <= 1", "val/loss <= 2"])), Space())
 
 
 def test_the_prior_may_be_aimed_for_where_there_is_one() -> None:
