@@ -38,7 +38,7 @@ lca_sweep {version}: sweeps over spike-and-slab networks trained by gBP
   python -m lca_sweep +sweep=mnist sweep.space.trainer.lr.low=1e-3
   python -m lca_sweep +sweep=mnist '~sweep.space.model' model.width=100
 
-  python -m lca_sweep list, status [NAME]    how sweeps stand; --json for programs
+  python -m lca_sweep list, status [NAME]    how sweeps stand (also as --json)
   python -m lca_sweep set NAME trials=64     or concurrency=2, while it runs
   python -m lca_sweep enqueue NAME trainer.lr=0.05  or --csv FILE: trained next
   python -m lca_sweep stop NAME              end a running sweep in order

@@ -112,7 +112,6 @@ class Nsga2:
 
 
 SAMPLERS = ("tpe", "random", "qmc", "grid", "cmaes", "gp", "nsga2")
-WITH_STARTUP = ("tpe", "gp")  # samplers that begin with random draws
 
 
 @dataclass
@@ -125,7 +124,9 @@ class Search:
     constraints: list[str] = knob([], "bounds that a trial is to keep, e.g. val/accuracy >= 0.93")
     sampler: str = knob("tpe", "how trials are proposed; each has a conf file, search=NAME", choices=SAMPLERS)
     seed: int = knob(0, "seed of the sampler", ge=0, lt=2**32)
-    startup_trials: int = knob(10, "complete trials before tpe and gp stop drawing at random", ge=0)
+    startup_trials: int = knob(
+        10, "complete trials before tpe and gp stop drawing at random; no other sampler does that", ge=0
+    )
     tpe: Tpe = field(default_factory=Tpe)
     qmc: Qmc = field(default_factory=Qmc)
     cmaes: Cmaes = field(default_factory=Cmaes)
@@ -298,7 +299,6 @@ def _check_sampler(search: Search) -> None:
     for name, value in values.items():
         section = name.partition(".")[0]
         others = section in SAMPLERS and section != search.sampler
-        others |= name == "startup_trials" and search.sampler not in WITH_STARTUP
         if others and value != defaults[name]:
             raise KnobError(f"search.{name}={written(value)}: has no effect with search.sampler={search.sampler}")
     if len(search.goal().objectives) > 1 and search.sampler == "cmaes":

@@ -304,7 +304,6 @@ def test_each_value_has_its_equal_share(distribution: Any) -> None:
         ),
         (Search(sampler="random", tpe=Tpe(multivariate=False)), "search.tpe.multivariate=false: has no effect with"),
         (Search(sampler="qmc", gp=Gp(True)), "search.gp.noiseless=true: has no effect with search.sampler=qmc"),
-        (Search(sampler="nsga2", startup_trials=3), "search.startup_trials=3: has no effect with search.sampler=nsga2"),
         (
             Search(sampler="cmaes", objectives=["maximize val/accuracy", "minimize val/loss"]),
             "search.objectives=['maximize val/accuracy', 'minimize val/loss']: search.sampler=cmaes takes one",
