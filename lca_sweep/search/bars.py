@@ -40,7 +40,10 @@ def _others(rows: Sequence[Row], pack: int) -> list[Row]:
 
 
 def _earlier(rows: Sequence[Row], mine: Sequence[Row]) -> list[Row]:
-    """Trials that were asked for, and had ended, before these were: `until` says how many there were then."""
-    taken = [row for row in rows if row.pack is not None]
+    """Trials that were asked for, and had ended, before these were: `until` says how many there were then.
+
+    It does not count the trials of finals, which an extended sweep has among its rows.
+    """
+    taken = [row for row in rows if row.pack is not None and row.replicate is None]
     before = sum(row.number < min(one.number for one in mine) for row in taken)
-    return [row for row in taken if row.until is not None and row.until <= before and row.replicate is None]
+    return [row for row in taken if row.until is not None and row.until <= before]
