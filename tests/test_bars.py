@@ -76,6 +76,16 @@ def test_by_generation_what_runs_beside_a_pack_changes_nothing(rows: list[Row], 
         assert bars(rows, pack, UP, pruner, True).keys() == {n for n in range(1, 7) if told(rows[:start], n)}
 
 
+def test_by_generation_finals_before_an_extension_do_not_count() -> None:
+    """Else they would make the pack's own generation, which is still in training, an earlier one."""
+    search = [row(n, n // 2, {2: n / 10}, until=4) for n in range(4)]
+    finals = [row(n, 2, {2: 0.9}, replicate=(3, n)) for n in (4, 5)]
+    new = [row(n, n // 2, {2: 0.8}, "running", until=8) for n in range(6, 10)]
+    pruner = Pruner("median", min_epochs=1, startup_trials=1)
+    for pack in (3, 4):
+        assert bars([*search, *finals, *new], pack, UP, pruner, True) == {2: pytest.approx(0.15)}
+
+
 def test_nobody_leaves_in_hindsight() -> None:
     """A pack that is issued again gets bars for what is before it, as things stand now."""
     rows = [row(n, 0, dict.fromkeys(range(1, 9), n / 10)) for n in range(5)]

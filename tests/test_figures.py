@@ -308,6 +308,8 @@ def test_seeds_of_unlike_length_meet_where_all_are_known() -> None:
 
 
 def test_labels() -> None:
+    layers = ["model.depth", "model.widths.0", "model.widths.1"]
+    assert list(short_names(layers).values()) == ["depth", "widths.0", "widths.1"]
     assert short_names(["trainer.lr", "prior.spike", "init.spike"]) == {
         "trainer.lr": "lr",
         "prior.spike": "prior.spike",

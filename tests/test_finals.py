@@ -8,8 +8,10 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,19 +20,24 @@ from optuna.storages import BaseStorage, InMemoryStorage
 from rich.console import Console
 
 from lca_sweep.config import Config, KnobError, Pack, Pruner, Search, Sweep
+from lca_sweep.core.data import load
 from lca_sweep.core.knobs import Init, Trainer
-from lca_sweep.core.objective import Goal
+from lca_sweep.core.objective import Constraint, Goal, Objective
+from lca_sweep.report import tables
+from lca_sweep.report.results import Series
 from lca_sweep.search.space import Space
 from lca_sweep.search.study import Row, Study, best_first
-from lca_sweep.sweep.finals import check_finals, finalists, missing, standings, winner
+from lca_sweep.sweep import gather
+from lca_sweep.sweep.finals import Standing, check_finals, finalists, lines, missing, standings, winner
 from lca_sweep.sweep.gather import finals
 from lca_sweep.sweep.ledger import WAIT, Issue, Ledger
+from lca_sweep.sweep.reporting import _chosen
 from lca_sweep.sweep.view import View
 from lca_sweep.tracking import NullTracker, TrialRecord
 
 SPACE: Space = {"trainer.lr": FloatDistribution(0.01, 0.3, log=True)}
 TRIALS, SIZE, SEED = 5, 2, 7
-OBJECTIVE = "val/accuracy"
+OBJECTIVE, TEST = "val/accuracy", "test/accuracy"
 
 
 class Died(Exception):
@@ -189,6 +196,54 @@ def test_they_are_not_over_before_the_last_has_ended() -> None:
     rows = Study.open(config(), "s", SPACE, storage).rows()
     open_ = [*rows[:-1], dataclasses.replace(rows[-1], state="running", value=None)]
     assert standings(open_, Goal()) == [] and winner(open_, Goal()) == rows[4]
+
+
+def test_a_finalist_that_breaks_a_constraint_does_not_win() -> None:
+    """By the mean of its new seeds, whatever it does by the objective: as in the search."""
+    goal = Goal((Objective("val/loss", maximize=False),), (Constraint("val/accuracy", True, 0.9),))
+
+    def row(number: int, loss: float, violation: float, replicate: tuple[int, int] | None = None) -> Row:
+        told: dict[str, Any] = {"scores": (loss,), "violations": (violation,), "replicate": replicate}
+        return Row(number, "complete", {"trainer.lr": 0.1}, {1: loss}, loss, number, "", **told)
+
+    search = [row(0, 0.3, -0.01), row(1, 0.1, 0.02), row(2, 0.2, -0.01)]
+    again = [row(3, 0.3, -0.05, (0, 1)), row(4, 0.3, 0.01, (0, 2))]  # one of them breaks it, both on the mean do not
+    again += [row(5, 0.1, 0.02, (1, 1)), row(6, 0.1, 0.02, (1, 2))]
+    again += [row(7, 0.2, 0.03, (2, 1)), row(8, 0.2, -0.01, (2, 2))]
+    held = standings([*search, *again], goal)
+    assert [one.row.number for one in held] == [0, 2, 1]
+    assert [one.excess for one in held] == [0.0, pytest.approx(0.01), pytest.approx(0.02)]
+    assert winner([*search, *again], goal) == search[0]
+    assert ["constraints broken" in line for line in lines(held, "val/loss")[2:5]] == [False, True, True]
+    assert [final.excess > 0 for final in finals([*search, *again], goal)] == [False, True, True]
+
+
+def test_small_numbers_are_told_as_what_they_are() -> None:
+    row = Row(0, "complete", {}, {}, 2e-5, 0, "")
+    held = [Standing(row, (dataclasses.replace(row, value=1e-5), dataclasses.replace(row, value=3e-5)), 0)]
+    assert lines(held, "train/prior")[2] == "    0      2.000e-05  2.000e-05 ± 1.271e-04 (2)"
+
+
+def test_test_images_are_looked_at_for_the_winners_new_seeds_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """When the finals are over; before, for nobody's."""
+    books = ledger(InMemoryStorage(), config())
+    train(books)
+    one = Series(np.array([1]), np.array([0.5]))
+    monkeypatch.setattr(
+        gather, "histories", lambda _, rows, __: {row.number: {OBJECTIVE: one, TEST: one} for row in rows}
+    )
+    rows, known = books.study.rows(), config()
+    for there, winners, replicates in ((rows, [3], [8, 9, 10]), (rows[:-1], [], []), (rows[:5], [], [])):
+        if there is not rows:
+            there = [*there[:-1], dataclasses.replace(there[-1], state="running", value=None)]
+        source = gather.Source("s", "", Path(), known, SPACE, there, cast(Any, None), load("digits"), {})
+        found = gather.gather(source, {})
+        assert [trial.number for trial in found.trials if TEST in trial.history] == replicates
+        assert all(OBJECTIVE in trial.history for trial in found.trials)
+        assert _chosen(source) == winners and [final.number for final in found.finals[:1]] == winners
+        assert bool(tables.test_line(found)) == bool(winners)
+    alone = gather.Source("s", "", Path(), config(replicates=0), SPACE, rows[:5], cast(Any, None), load("digits"), {})
+    assert all(TEST in trial.history for trial in gather.gather(alone, {}).trials) and _chosen(alone) == [4]
 
 
 def test_a_finalist_of_which_a_seed_fails_comes_last() -> None:

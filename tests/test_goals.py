@@ -150,6 +150,15 @@ def test_hypervolume_names_its_reference_point() -> None:
     assert figures.covered(DOWN) is None
 
 
+def test_a_front_of_worst_and_best_values_alone_covers_nothing() -> None:
+    """Each trial is the worst by one of the objectives: a flat line, and no complaint of a scale without length."""
+    ends = [
+        dataclasses.replace(one, scores=((0.9, 0.5), (0.95, 0.6))[place % 2]) for place, one in enumerate(TWO.complete)
+    ]
+    plot = figures.covered(dataclasses.replace(TWO, trials=tuple(ends)))
+    assert plot and set(plot.table["hypervolume"]) == {0.0} and plot.figure.axes[0].get_ylim() == (0, 1.08)
+
+
 def test_who_left_early() -> None:
     plot = figures.survival(DOWN)
     table = rows(plot)

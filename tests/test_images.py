@@ -105,3 +105,14 @@ def test_setting_pixels_apart_changes_no_result(monkeypatch: pytest.MonkeyPatch)
         found.append(metrics(data))
     for one, other in zip(*found, strict=True):
         assert one == pytest.approx(dict(other), rel=1e-9, abs=1e-9)
+
+
+@pytest.mark.parametrize("blank", range(3))
+def test_images_that_are_all_zero_are_trained_on_and_evaluated(blank: int) -> None:
+    """They say nothing of the first layer; the noise of later ones is left."""
+    parts = [sparse(200, INPUTS, seed) for seed in range(3)]
+    parts[blank] = Images(np.zeros_like(parts[blank].x), parts[blank].y)
+    found = metrics(Splits("blank", CLASSES, SCALE, *parts, digest=""))
+    assert all(math.isfinite(value) for one in found for value in one.values())
+    plain = found[1]  # without noise: one and the same answer for all blank images
+    assert plain[f"{('train', 'val', 'test')[blank]}/loss"] == pytest.approx(math.log(CLASSES))

@@ -293,3 +293,13 @@ def test_what_is_shown_is_best_first() -> None:
     assert [one.number for one in shown.done] == best_first(
         TWO, {number: Scored(one.scores, one.violations) for number, one in complete(rows(40, TWO)).items()}
     )
+
+
+def test_slices_say_what_is_grey(single: list[Picture]) -> None:
+    def caption(found: list[Picture], name: str) -> str:
+        return next(picture.caption for picture in found if picture.name == name)
+
+    assert "Grey" not in caption(single, "slices")
+    some = [one for one in rows(24, TWO) if one.value is not None]
+    broken = [replace(one, violations=(0.1,)) if one.number == 2 else one for one in some]
+    assert caption(pictures(broken, SPACE, TWO), "slices-1").endswith(" Grey: trials that break a constraint.")

@@ -22,7 +22,7 @@ from optuna.study import StudyDirection
 from scipy.stats import qmc
 
 from lca_sweep.config import Cmaes, Config, Gp, KnobError, Nsga2, Qmc, Search, Sweep, Tpe, validate
-from lca_sweep.search import cube, evolution, sampler
+from lca_sweep.search import bayes, cube, evolution, sampler
 from lca_sweep.search.conditional import Allowed, Space
 from lca_sweep.search.mirror import Mirror
 from lca_sweep.search.sampler import make_samplers
@@ -361,3 +361,19 @@ def test_cmaes_needs_a_number() -> None:
     assert parse({}, Config(search=Search(sampler="cmaes"))) == {}
     (row,) = opened(InMemoryStorage(), config("cmaes"), {}).ask([0])
     assert row.params == {}
+
+
+def test_what_optuna_remarks_on_a_gaussian_process_is_not_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such as that a package, which needs not be there, would make it faster."""
+    levels: list[int] = []
+
+    def note(*_: Any) -> dict[str, Any]:
+        levels.append(optuna.logging.get_verbosity())
+        return {}
+
+    monkeypatch.setattr(optuna.samplers.GPSampler, "sample_relative", note)
+    before, study = optuna.logging.get_verbosity(), optuna.create_study()
+    space = Space({"trainer.lr": FloatDistribution(0.01, 0.3)})
+    new = optuna.trial.create_trial(state=optuna.trial.TrialState.RUNNING)
+    bayes.Gp(0, Search(sampler="gp"), space).sample_relative(study, new, space)
+    assert levels == [optuna.logging.ERROR] and optuna.logging.get_verbosity() == before

@@ -86,7 +86,7 @@ def load_ordered(images: Images, scale: float, device: torch.device | str, saved
     count = sum((part > 0).sum(0) for part in pixels.split(4096))
     assert isinstance(count, Tensor)
     order = torch.argsort(count, stable=True)  # the rarest first
-    heard = min(math.ceil(int((count > 0).sum()) / ALIGNED) * ALIGNED, len(order))
+    heard = min(math.ceil(max(1, int((count > 0).sum())) / ALIGNED) * ALIGNED, len(order))  # at least one block
     silent, heard_order = order[: len(order) - heard], order[len(order) - heard :]
     rare, few = _rare(pixels, heard_order, saved)
     blocks = heard_order[rare:].sort().values, heard_order[:rare].sort().values

@@ -46,6 +46,7 @@ def finals(result: SweepResult) -> Plot | None:
         "The search's best settings, trained again with new seeds, which took no part in choosing them: so their "
         "means, with 95 % intervals (Student's t), are unbiased for each setting. The value that the search saw is "
         "not: it was chosen for being the best of many, luck included. The winner is the one of the best mean"
+        + (" among those that keep the constraints on the mean" if result.goal.constraints else "")
         + (f"; as the best of {len(names)}, that mean is itself a little too good." if len(names) > 1 else ".")
     )
     return Plot("finals", "The finals: new seeds", caption, figure, table)

@@ -45,9 +45,12 @@ PANELS = 9  # layers that are drawn; the table has all
 
 @styled
 def accuracy(result: SweepResult) -> Plot | None:
-    """Accuracy against epoch: a line and a band for each setting, or of a large search every trial."""
+    """Accuracy against epoch: a line and a band for each setting, or every trial of a search.
+
+    That is one of many settings, or one whose test images are kept for the winner of the finals.
+    """
     found = settings(result)
-    return _of_settings(found) if len(found) <= FEW else _of_trials(result)
+    return (_of_settings(found) if len(found) <= FEW else None) or _of_trials(result)
 
 
 def _of_settings(found: Sequence[Setting]) -> Plot | None:

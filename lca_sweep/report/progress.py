@@ -93,7 +93,7 @@ def covered(result: SweepResult) -> Plot | None:
     axes.step(numbers, volumes, where="post", color=BLUE)
     news = [place for place, volume in enumerate(volumes) if volume > (volumes[place - 1] if place else 0.0)]
     axes.plot([numbers[place] for place in news], [volumes[place] for place in news], "o", color=BLUE, markersize=2)
-    axes.set(xlabel="trial", ylabel="hypervolume", ylim=(0, 1.08 * max(volumes)))
+    axes.set(xlabel="trial", ylabel="hypervolume", ylim=(0, 1.08 * (max(volumes) or 1.0)))
     worst = corner([trial.scored.scores for trial in kept], result.goal)
     reference = ", ".join(f"{one.metric} {at:.4g}" for one, at in zip(result.goal.objectives, worst, strict=True))
     caption = (

@@ -78,6 +78,7 @@ class Final:
     values: tuple[float, ...]  # their first objective
     mean: float
     half: float  # half the 95 % interval of the mean (Student's t); nan for a single one
+    excess: float = 0.0  # by how much the new seeds, on the mean, break the constraints
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +21,7 @@ FEW = 7  # settings that colours and markers can tell apart
 LONGEST = 44  # characters of a label
 ALGORITHM = "trainer.algorithm"
 ABSENT = ""  # of a knob that a trial does not have
+LAST = re.compile(r"[^.]*(\.\d+)?$")
 NAMES = {"gbp": "gBP", "bp": "BP"}
 
 
@@ -105,9 +107,12 @@ def natural(value: Any) -> tuple[int, float, str]:
 
 
 def short_names(names: Iterable[str]) -> dict[str, str]:
-    """Knobs without their section where that leaves no two alike: `lr`, but `prior.spike` and `init.spike`."""
+    """Knobs without their section where that leaves no two alike: `lr`, but `prior.spike` and `init.spike`.
+
+    Of a layer's knob the section is what is before its name and number: `widths.0`.
+    """
     names = sorted(names)
-    last = [name.rpartition(".")[2] for name in names]
+    last = [LAST.search(name)[0] for name in names]  # type: ignore[index]  # there is always one
     return {name: name if last.count(end) > 1 else end for name, end in zip(names, last, strict=True)}
 
 

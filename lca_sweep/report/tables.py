@@ -61,7 +61,7 @@ def _winner(result: SweepResult) -> str:
 
 
 def _mean(final: Final) -> str:
-    return decimal(final.mean) + (f" ± {final.half:.4f}" if math.isfinite(final.half) else "")
+    return decimal(final.mean) + (f" ± {decimal(final.half)}" if math.isfinite(final.half) else "")
 
 
 def best_trials(result: SweepResult) -> Text:
@@ -106,7 +106,9 @@ def of_finals(result: SweepResult) -> Text | None:
         return None
     rows = [
         [
-            f"trial {final.number}" + (" (winner)" if place == 0 else ""),
+            f"trial {final.number}"
+            + (" (winner)" if place == 0 else "")
+            + (" (constraints broken)" * bool(final.excess)),
             decimal(found(result, final)),
             str(len(final.values)),
             _mean(final),
@@ -152,7 +154,8 @@ def by_setting(result: SweepResult) -> Text | None:
     if max((len(setting.trials) for setting in found), default=0) < 2:
         return None
     metrics = {"test accuracy": "test/accuracy", "VIP": "weights/vip_fraction", "UIP": "weights/uip_fraction"}
-    metrics = {head: name for head, name in metrics.items() if name not in result.goal.metrics}
+    known = {name for setting in found for trial in setting.trials for name in trial.history}
+    metrics = {head: name for head, name in metrics.items() if name in known and name not in result.goal.metrics}
     rows = [_setting(setting, list(metrics.values())) for setting in found[:SETTINGS]]
     left = len(found) - len(rows)
     objectives = [objective.metric for objective in result.goal.objectives]

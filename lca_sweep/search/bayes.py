@@ -6,17 +6,16 @@ random.
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution
-from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import GPSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState
 
 from lca_sweep.config import Search
 from lca_sweep.search.conditional import Space
+from lca_sweep.search.quiet import quiet
 
 
 class Tpe(TPESampler):
@@ -58,7 +57,7 @@ class Gp(GPSampler):
     """Gaussian process with expected improvement, in which trials that still run have unknown values."""
 
     def __init__(self, seed: int, search: Search, space: Space) -> None:
-        with warnings.catch_warnings(action="ignore", category=ExperimentalWarning):
+        with quiet():
             super().__init__(
                 seed=seed,
                 n_startup_trials=max(1, search.startup_trials),  # there is no process without any
@@ -70,6 +69,13 @@ class Gp(GPSampler):
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         """The sweep's own, as for TPE."""
         return _several_valued(self._space.next(trial.params))
+
+    def sample_relative(
+        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        """These knobs together; Optuna's remark that another package would make it faster is left out."""
+        with quiet():
+            return super().sample_relative(study, trial, search_space)
 
 
 def complete(study: optuna.Study) -> int:

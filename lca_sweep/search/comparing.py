@@ -95,6 +95,7 @@ def _slices(one: OneObjective) -> Picture | None:
         return None
     figure = plot_slice(one.whole_study, one.knobs, target_name=one.metric)
     caption = f"{_metric(one)} of {len(one.compared)} trials against each knob that they have; darker: later ones."
+    caption += "" if all(keeps(row) for row in one.compared) else " Grey: trials that break a constraint."
     return _of_one(one, "slices", "Slices", caption, figure)
 
 

@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 import json
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
-
-import optuna
-from optuna.exceptions import ExperimentalWarning
 
 from lca_sweep.search.study import Row
 
@@ -35,19 +30,6 @@ def script() -> str:
     from plotly.offline import get_plotlyjs  # type: ignore[import-untyped]
 
     return str(get_plotlyjs())
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Optuna's remarks on what it leaves out, and on functions that it may change, are not for the user."""
-    before = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ExperimentalWarning)
-            yield
-    finally:
-        optuna.logging.set_verbosity(before)
 
 
 def picture(name: str, title: str, caption: str, figure: Figure) -> Picture:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from lca_sweep.config import Config, KnobError, Sweep
 from lca_sweep.core.knobs import TrialKnobs, replace
-from lca_sweep.core.objective import Goal
+from lca_sweep.core.objective import Goal, figure
 from lca_sweep.report.intervals import Sample, sample
 from lca_sweep.search.space import Space, knobs
 from lca_sweep.search.study import Row, best_first
@@ -37,6 +37,12 @@ class Standing:
     def result(self) -> Sample:
         """Their mean, and its 95 % interval."""
         return sample(self.values)
+
+    @property
+    def excess(self) -> float:
+        """By how much the new seeds, on the mean, break the constraints; 0 where they keep all."""
+        columns = zip(*(row.violations for row in self.replicates), strict=True)
+        return sum((max(0.0, sum(column) / len(column)) for column in columns), 0.0)
 
 
 def check_finals(config: Config, space: Space) -> None:
@@ -83,6 +89,7 @@ def knobs_of(config: Config, row: Row) -> TrialKnobs:
 def standings(rows: Sequence[Row], goal: Goal) -> list[Standing]:
     """The finalists, best first: by the mean of their new seeds; those of which a seed failed come last.
 
+    Before these come those whose new seeds, on the mean, break the constraints, the least first.
     None before all of them have ended, nor where the search has found a better trial since.
     """
     again = [row for row in rows if row.replicate]
@@ -94,7 +101,7 @@ def standings(rows: Sequence[Row], goal: Goal) -> list[Standing]:
     found = [_standing(by_number[number], again) for number in sorted(whom)]
     there = [standing for standing in found if standing.replicates]
     sign = goal.first.sign
-    return sorted(there, key=lambda one: (one.failed > 0, -sign * one.result.mean, one.row.number))
+    return sorted(there, key=lambda one: (one.failed > 0, one.excess, -sign * one.result.mean, one.row.number))
 
 
 def winner(rows: Sequence[Row], goal: Goal) -> Row | None:
@@ -111,7 +118,9 @@ def lines(held: Sequence[Standing], objective: str) -> list[str]:
     rows = [f"finals, {objective}:", "trial  in the search  new seeds"]
     for one in held:
         failed = f", {one.failed} failed" if one.failed else ""
-        rows.append(f"{one.row.number:5d}  {one.row.value:13.4f}  {_told(one.result)} ({len(one.values)}{failed})")
+        broken = "; constraints broken" if one.excess else ""
+        before = figure(one.row.value or 0.0)
+        rows.append(f"{one.row.number:5d}  {before:>13}  {_told(one.result)} ({len(one.values)}{failed}){broken}")
     return [*rows, f"winner: trial {held[0].row.number}"]
 
 
@@ -127,4 +136,4 @@ def _standing(row: Row, again: Sequence[Row]) -> Standing:
 
 
 def _told(result: Sample) -> str:
-    return f"{result.mean:.4f} ± {result.half:.4f}" if result.count > 1 else f"{result.mean:.4f}"
+    return figure(result.mean) + (f" ± {figure(result.half)}" if result.count > 1 else "")

@@ -16,6 +16,7 @@ from lca_sweep.core.data import Splits
 from lca_sweep.core.knobs import flat
 from lca_sweep.core.network import ABOUT
 from lca_sweep.core.objective import Goal
+from lca_sweep.core.recorded import TEST
 from lca_sweep.report.results import Analysis, DataInfo, Final, Series, SweepResult, TrialResult
 from lca_sweep.search.reading import importances
 from lca_sweep.search.space import Space
@@ -49,8 +50,11 @@ def gather(source: Source, analyses: Mapping[int, Analysis]) -> SweepResult:
     space = Space.of(source.space)
     # others were put in by hand, with what this sweep cannot have
     rows = [row for row in source.rows if space.exact(row.params) and not misfit(row.params, space)]
-    history = histories(source.storage, rows, source.uid)
     goal = source.config.search.goal()
+    held = finals(rows, goal)
+    history = histories(source.storage, rows, source.uid)
+    if held or source.config.sweep.replicates:
+        history = _without_test(history, held[0].replicates if held else ())
     epoch, shares = importances(rows, space, goal.first.maximize)
 
     def one(row: Row) -> TrialResult:
@@ -81,7 +85,7 @@ def gather(source: Source, analyses: Mapping[int, Analysis]) -> SweepResult:
         trials=tuple(one(row) for row in rows),
         importances=shares,
         importances_at=epoch,
-        finals=finals(rows, source.config.search.goal()),
+        finals=held,
         config=plain_config(source.config),
         provenance=source.tags,
         page=source.page,
@@ -92,10 +96,25 @@ def gather(source: Source, analyses: Mapping[int, Analysis]) -> SweepResult:
 def finals(rows: Sequence[Row], goal: Goal) -> tuple[Final, ...]:
     """The finalists as a report has them, the winner first."""
     return tuple(
-        Final(one.row.number, tuple(row.number for row in one.replicates), tuple(one.values), mean.mean, mean.half)
+        Final(
+            one.row.number,
+            tuple(row.number for row in one.replicates),
+            tuple(one.values),
+            mean.mean,
+            mean.half,
+            one.excess,
+        )
         for one in standings(rows, goal)
         for mean in [one.result]
     )
+
+
+def _without_test(history: Mapping[int, History], winner: Sequence[int]) -> dict[int, History]:
+    """Test images are looked at once where there are finals, when they are over: for the new seeds of their winner."""
+    return {
+        number: {name: found for name, found in metrics.items() if number in winner or name not in TEST}
+        for number, metrics in history.items()
+    }
 
 
 def histories(storage: Storage, rows: Sequence[Row], uid: str) -> dict[int, History]:

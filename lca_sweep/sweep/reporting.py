@@ -19,7 +19,7 @@ from lca_sweep.report.results import Analysis
 from lca_sweep.search.plots import pictures, script
 from lca_sweep.search.study import best_first
 from lca_sweep.sweep.errors import SweepError
-from lca_sweep.sweep.finals import winner
+from lca_sweep.sweep.finals import standings
 from lca_sweep.sweep.gather import Source, gather
 from lca_sweep.sweep.known import Known, rows_of, space_of
 from lca_sweep.sweep.looking import Look, Wish, one_by_one
@@ -153,8 +153,12 @@ def _analyses(
 
 
 def _chosen(source: Source) -> list[int]:
-    """Numbers of the best complete trials, best first; if all are wanted, of all."""
-    goal = source.config.search.goal()
-    best = winner(source.rows, goal)
-    order = dict.fromkeys(row.number for row in [*([best] if best else []), *best_first(source.rows, goal)])
-    return list(order)[: source.config.analysis.trials]
+    """Numbers of the best complete trials, best first; if all are wanted, of all.
+
+    Where there are finals, of their winner alone, for it is test images that they are looked into with.
+    """
+    goal, wanted = source.config.search.goal(), source.config.analysis.trials
+    held = standings(source.rows, goal)
+    if held or source.config.sweep.replicates:
+        return [one.row.number for one in held[:1]][:wanted]
+    return [row.number for row in best_first(source.rows, goal)][:wanted]
