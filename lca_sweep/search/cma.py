@@ -71,7 +71,7 @@ class Cmaes(BaseSampler):
         return self._random.sample_independent(study, trial, param_name, param_distribution)
 
     def _begin(self) -> Any:
-        from cmaes import CMA  # type: ignore[import-untyped]
+        from cmaes import CMA
 
         middle, bounds = np.full(len(self._space), 0.5), np.tile([0.0, 1.0], (len(self._space), 1))
         return CMA(middle, self._search.cmaes.sigma, bounds, population_size=self._size)

@@ -9,7 +9,7 @@ from lca_sweep.search.shown import OneObjective, evenly, keeps, scores, study_of
 
 if TYPE_CHECKING:
     from optuna.importance import BaseImportanceEvaluator
-    from plotly.graph_objects import Figure  # type: ignore[import-untyped]
+    from plotly.graph_objects import Figure
 
 FEW_FOR_SHARES, FEW_FOR_TREES = 8, 20  # trials from which importances are told, by PED-ANOVA and by fANOVA
 POINTS = 100  # of a contour, at most

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from lca_sweep.search.study import Row
 
 if TYPE_CHECKING:
-    from plotly.graph_objects import Figure  # type: ignore[import-untyped]
+    from plotly.graph_objects import Figure
 
 BLUE, VERMILLION, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#9a9a9a"  # those of the report
 
@@ -27,7 +27,7 @@ class Picture:
 
 def script() -> str:
     """plotly.js, whole."""
-    from plotly.offline import get_plotlyjs  # type: ignore[import-untyped]
+    from plotly.offline import get_plotlyjs
 
     return str(get_plotlyjs())
 

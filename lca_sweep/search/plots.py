@@ -114,7 +114,7 @@ def _last_gain(row: Row, sign: int) -> float:
 
 def _survival(shown: Shown) -> Picture | None:
     """The share of trials in training by epoch: of all, and of each pack."""
-    import plotly.graph_objects as go  # type: ignore[import-untyped]
+    import plotly.graph_objects as go
 
     ended = shown.ended
     if not any(row.state == "pruned" for row in ended):

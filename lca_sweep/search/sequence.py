@@ -39,7 +39,7 @@ class Qmc(BaseSampler):
         raise NotImplementedError(param_name)
 
     def _places(self) -> list[float]:
-        from scipy.stats import qmc  # type: ignore[import-untyped]  # takes a while
+        from scipy.stats import qmc  # takes a while
 
         kind = qmc.Sobol if self._search.qmc.sequence == "sobol" else qmc.Halton
         engine = kind(len(self._space), scramble=self._search.qmc.scramble, rng=self._search.seed)
