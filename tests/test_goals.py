@@ -115,6 +115,12 @@ def test_the_front_and_what_it_dominates() -> None:
     assert set(bound.get_xdata()) == {91.0}  # percent
 
 
+def test_a_bound_that_lies_outside_is_not_spoken_of() -> None:
+    goal = dataclasses.replace(TWO.goal, constraints=(Constraint("val/accuracy", True, 0.1),))
+    far = dataclasses.replace(TWO, goal=goal)
+    assert "bound of a constraint" not in texts(figures.pareto(far))
+
+
 @pytest.mark.parametrize("maximize", [(True, True), (True, False), (False, True), (False, False)])
 def test_the_step_is_the_border_of_what_is_dominated(maximize: tuple[bool, bool]) -> None:
     """Just beyond the line nothing is dominated, just within it all is."""

@@ -49,12 +49,12 @@ def _panel(panel: Axes, result: SweepResult, pair: tuple[Scale, Scale], places: 
         panel.step(*_xy(best), where="pre" if pair[0].maximize else "post", color=VERMILLION)
     if best:
         panel.plot(*_xy(best), "D", color=VERMILLION, markersize=3, label="Pareto front")
-    _bounds(panel, result, pair)
     first, second = pair
     panel.set(xlabel=first.label, ylabel=second.label)
     panel.set_xlim(_ends(first, [point[0] for point in [*dominated, *broken]], [point[0] for point in best]))
     panel.set_ylim(_ends(second, [point[1] for point in [*dominated, *broken]], [point[1] for point in best]))
     panel.locator_params(nbins=4)
+    _bounds(panel, result, pair)
 
 
 def _points(
@@ -77,11 +77,12 @@ def _ends(scale: Scale, rest: Sequence[float], front: Sequence[float]) -> tuple[
 
 
 def _bounds(panel: Axes, result: SweepResult, pair: tuple[Scale, Scale]) -> None:
-    """A line for each constraint on one of the two metrics."""
+    """A line for each constraint on one of the two metrics, where it lies within the axes."""
+    sides = ((panel.axvline, panel.get_xlim()), (panel.axhline, panel.get_ylim()))
     for bound in result.goal.constraints:
-        for scale, draw in zip(pair, (panel.axvline, panel.axhline), strict=True):
-            if bound.metric == scale.metric:
-                at = scale.factor * bound.bound
+        for scale, (draw, (low, high)) in zip(pair, sides, strict=True):
+            at = scale.factor * bound.bound
+            if bound.metric == scale.metric and low <= at <= high:
                 draw(at, color=BLUE, linestyle="--", linewidth=0.8, label="bound of a constraint")
 
 
