@@ -52,7 +52,7 @@ def curve(knobs: TrialKnobs, data: Splits) -> Iterator[dict[str, float]]:
     params = [_layer(out, ins, knobs) for ins, out in pairwise((data.inputs, *knobs.model.hidden(), data.classes))]
     optimiser = torch.optim.AdamW(params, lr=knobs.trainer.lr, weight_decay=knobs.trainer.weight_decay)
     train, *others = (_tensors(part, data.scale) for part in (data.train, data.validation, data.test))
-    share = knobs.prior.weight / len(train[1])
+    share = knobs.prior.strength / len(train[1])
     penalty: Penalty | None = (lambda params: share * sum(kl(p, knobs.prior) for p in params)) if share else None
     for _ in range(knobs.trainer.epochs):
         train_epoch(params, optimiser, *train, knobs.trainer.batch_size, penalty)
