@@ -96,4 +96,6 @@ def test_peers_have_our_prior(pi: float, m: float, xi: float, spike: float, xi0:
     layer = torch.tensor([pi, m, xi], dtype=torch.float64).view(3, 1, 1)
     prior = SlabPrior(*(torch.tensor(value, dtype=torch.float64) for value in (spike, xi0)))
     expected = core_kl(SpikeSlab(*layer), prior).item()
-    assert kl(layer, Prior(weight=1.0, spike=spike, slab_variance=xi0)).item() == pytest.approx(expected, rel=1e-6, abs=1e-6)
+    assert kl(layer, Prior(weight=1.0, spike=spike, slab_variance=xi0)).item() == pytest.approx(
+        expected, rel=1e-6, abs=1e-6
+    )
