@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from lca_sweep.config import Config, KnobError, Pruner, validate
 from lca_sweep.core.objective import Objective
 from lca_sweep.search.bars import bars
-from lca_sweep.search.study import Row
+from lca_sweep.search.rows import Row
 
 UP, DOWN = Objective("val/accuracy"), Objective("val/loss", maximize=False)
 MEDIAN = Pruner("median", min_epochs=2, startup_trials=3)

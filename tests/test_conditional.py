@@ -15,8 +15,9 @@ from optuna.storages import InMemoryStorage
 from lca_sweep.config import Config, KnobError, Model, Prior, Search, Sweep
 from lca_sweep.core.knobs import Trainer, flat, replace
 from lca_sweep.search.conditional import Allowed, Space
+from lca_sweep.search.rows import Row, misfit
 from lca_sweep.search.space import bounds, knobs, parse
-from lca_sweep.search.study import Row, Study, misfit
+from lca_sweep.search.study import Study
 
 GBP = {"trainer": {"algorithm": "gbp"}}
 BOTH = {"choices": ["gbp", "bp"]}

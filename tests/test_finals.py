@@ -25,8 +25,9 @@ from lca_sweep.core.knobs import Init, Trainer
 from lca_sweep.core.objective import Constraint, Goal, Objective
 from lca_sweep.report import tables
 from lca_sweep.report.results import Series
+from lca_sweep.search.rows import Row, best_first
 from lca_sweep.search.space import Space
-from lca_sweep.search.study import Row, Study, best_first
+from lca_sweep.search.study import Study
 from lca_sweep.sweep import gather
 from lca_sweep.sweep.finals import Standing, check_finals, finalists, lines, missing, standings, winner
 from lca_sweep.sweep.gather import finals

@@ -21,8 +21,9 @@ from test_ledger import Died, Life, NoView
 from lca_sweep.config import Config, Pack, Search, Sweep
 from lca_sweep.core.knobs import Trainer
 from lca_sweep.search.generations import Ask, generation, rest
+from lca_sweep.search.rows import Row
 from lca_sweep.search.space import Space
-from lca_sweep.search.study import Row, Study
+from lca_sweep.search.study import Study
 from lca_sweep.sweep.ledger import WAIT, Issue, Ledger
 from lca_sweep.tracking import NullTracker
 

@@ -21,8 +21,9 @@ from rich.console import Console
 from lca_sweep.config import Config, KnobError, Pack, Pruner, Search, Sweep
 from lca_sweep.core.knobs import Trainer, flat
 from lca_sweep.core.objective import Scored
+from lca_sweep.search.rows import Row
 from lca_sweep.search.space import Space, knobs
-from lca_sweep.search.study import Row, Study
+from lca_sweep.search.study import Study
 from lca_sweep.sweep.ledger import WAIT, Issue, Ledger
 from lca_sweep.sweep.stopping import INTERRUPT
 from lca_sweep.sweep.tuning import repeated

@@ -22,9 +22,9 @@ from lca_sweep.report.hypervolume import growth, normalised
 from lca_sweep.report.interactive import Interactive, embedded, write_search
 from lca_sweep.search import plots
 from lca_sweep.search.plots import FEWEST, Picture, pictures, survivors
+from lca_sweep.search.rows import Row
 from lca_sweep.search.shown import EPOCHS, SOME, OneObjective, Shown, evenly, study_of
 from lca_sweep.search.space import Space
-from lca_sweep.search.study import Row
 
 ONE = Goal()
 TWO = Goal(

@@ -14,8 +14,8 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 
 from lca_sweep.core.knobs import KnobError, TrialKnobs, flat, written
 from lca_sweep.search.points import of_row, of_table, of_texts, of_tree
+from lca_sweep.search.rows import Row
 from lca_sweep.search.space import Space
-from lca_sweep.search.study import Row
 
 SPACE: Space = {
     "trainer.lr": FloatDistribution(0.01, 0.3, log=True),

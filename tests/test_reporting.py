@@ -38,8 +38,8 @@ from lca_sweep.core.network import Network
 from lca_sweep.report.codec import analysis_from, plain
 from lca_sweep.report.results import Analysis, SweepResult
 from lca_sweep.search.reading import FEWEST, importances, read_rows
+from lca_sweep.search.rows import Row
 from lca_sweep.search.space import Space, parse
-from lca_sweep.search.study import Row
 from lca_sweep.sweep import layout
 from lca_sweep.sweep.analyses import FILE, analysed
 from lca_sweep.sweep.errors import SweepError

@@ -25,10 +25,11 @@ from lca_sweep.config import Cmaes, Config, Gp, KnobError, Nsga2, Qmc, Search, S
 from lca_sweep.search import bayes, cube, evolution, sampler
 from lca_sweep.search.conditional import Allowed, Space
 from lca_sweep.search.mirror import Mirror
+from lca_sweep.search.rows import Row
 from lca_sweep.search.sampler import make_samplers
 from lca_sweep.search.space import parse
 from lca_sweep.search.storage import JOURNAL, journal
-from lca_sweep.search.study import Row, Study
+from lca_sweep.search.study import Study
 
 CHEAP = ["tpe", "random", "qmc", "cmaes", "nsga2", "grid"]
 SAMPLERS = [*CHEAP, "gp"]

@@ -14,9 +14,10 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from optuna.storages import BaseStorage, InMemoryStorage
 
 from lca_sweep.config import Config, KnobError, Search, Sweep
+from lca_sweep.search.rows import Row, group_by_pack
 from lca_sweep.search.space import Space
 from lca_sweep.search.storage import JOURNAL, database, journal
-from lca_sweep.search.study import Row, Study, group_by_pack
+from lca_sweep.search.study import Study
 
 SPACE: Space = {
     "trainer.lr": FloatDistribution(0.01, 0.3, log=True),

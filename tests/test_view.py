@@ -19,7 +19,7 @@ from rich.console import Console
 from lca_sweep.config import Config, Pack, Pruner, Sweep
 from lca_sweep.core.knobs import Trainer
 from lca_sweep.core.objective import Goal, Objective
-from lca_sweep.search.study import Row
+from lca_sweep.search.rows import Row
 from lca_sweep.sweep.view import View, duration, number, params_line, results
 
 OBJECTIVE = "val/accuracy"

@@ -18,9 +18,10 @@ from lca_sweep.config import Config, KnobError, Pack, Search, Sweep
 from lca_sweep.core.knobs import replace
 from lca_sweep.search.generations import generation
 from lca_sweep.search.given import put_in
+from lca_sweep.search.rows import Row
 from lca_sweep.search.space import Space, parse
 from lca_sweep.search.storage import JOURNAL, journal, shared_journal
-from lca_sweep.search.study import Row, Study
+from lca_sweep.search.study import Study
 from lca_sweep.sweep.folder import opened
 from lca_sweep.sweep.warm import WarmStart, warm_start
 

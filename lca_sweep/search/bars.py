@@ -9,7 +9,7 @@ import numpy as np
 
 from lca_sweep.config import Pruner
 from lca_sweep.core.objective import Objective
-from lca_sweep.search.study import Row
+from lca_sweep.search.rows import Row
 
 
 def bars(rows: Sequence[Row], pack: int, objective: Objective, pruner: Pruner, by_generation: bool) -> dict[int, float]:

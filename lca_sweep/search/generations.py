@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lca_sweep.search.study import Row
+from lca_sweep.search.rows import Row
 
 
 @dataclass(frozen=True)

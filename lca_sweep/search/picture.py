@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lca_sweep.search.study import Row
+from lca_sweep.search.rows import Row
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure

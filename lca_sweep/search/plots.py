@@ -14,9 +14,9 @@ from lca_sweep.core.objective import Goal
 from lca_sweep.search.comparing import compared
 from lca_sweep.search.picture import BLUE, GREEN, GREY, VERMILLION, Picture, picture, script, told
 from lca_sweep.search.quiet import quiet
+from lca_sweep.search.rows import Row, group_by_pack
 from lca_sweep.search.shown import EPOCHS, OneObjective, Shown, evenly, keeps, scores, study_of
 from lca_sweep.search.space import Space
-from lca_sweep.search.study import Row, group_by_pack
 
 __all__ = ["Picture", "pictures", "script"]
 

@@ -16,8 +16,8 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from lca_sweep.config import Config
 from lca_sweep.core.errors import first_line
 from lca_sweep.core.knobs import KnobError, flat, nearest, written
+from lca_sweep.search.rows import Row, misfit
 from lca_sweep.search.space import Space
-from lca_sweep.search.study import Row, misfit
 
 # columns of tables of trials that are no knobs; so is every metric, which has a slash in its name
 BESIDE = ("trial", "number", "state", "value", "objective", "pack", "reason", "source", "replicate", "seed", "epoch")

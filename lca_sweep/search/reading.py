@@ -13,9 +13,9 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState, create_trial
 
 from lca_sweep.core.errors import UserError, first_line
+from lca_sweep.search.rows import Row, row_of
 from lca_sweep.search.space import Space
 from lca_sweep.search.storage import JOURNAL, database
-from lca_sweep.search.study import Row, row_of
 
 FEWEST = 8  # trials from which importances are told
 

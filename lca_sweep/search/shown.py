@@ -12,8 +12,8 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from lca_sweep.core.objective import Goal, Objective, Scored, best_first
 from lca_sweep.search.reading import half_reach
+from lca_sweep.search.rows import Row, misfit
 from lca_sweep.search.space import Space
-from lca_sweep.search.study import Row, misfit
 
 KNOBS = 12  # that are drawn
 SOME, EPOCHS = 200, 50  # trials, and epochs of each, that are drawn where not all can be

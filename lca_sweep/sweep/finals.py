@@ -14,8 +14,8 @@ from lca_sweep.config import Config, KnobError, Sweep
 from lca_sweep.core.knobs import TrialKnobs, replace
 from lca_sweep.core.objective import Goal, figure
 from lca_sweep.report.intervals import Sample, sample
+from lca_sweep.search.rows import Row, best_first
 from lca_sweep.search.space import Space, knobs
-from lca_sweep.search.study import Row, best_first
 
 SEED = "init.seed"
 

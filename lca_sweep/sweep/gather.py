@@ -19,8 +19,8 @@ from lca_sweep.core.objective import Goal
 from lca_sweep.core.recorded import TEST
 from lca_sweep.report.results import Analysis, DataInfo, Final, Series, SweepResult, TrialResult
 from lca_sweep.search.reading import importances
+from lca_sweep.search.rows import Row, misfit
 from lca_sweep.search.space import Space
-from lca_sweep.search.study import Row, misfit
 from lca_sweep.sweep import checkpoint, layout
 from lca_sweep.sweep.finals import knobs_of, standings
 from lca_sweep.sweep.folder import plain_config

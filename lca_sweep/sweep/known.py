@@ -15,8 +15,8 @@ import yaml
 from lca_sweep.config import Config
 from lca_sweep.core.knobs import nearest
 from lca_sweep.search.reading import read_rows
+from lca_sweep.search.rows import Row
 from lca_sweep.search.space import Space, parse
-from lca_sweep.search.study import Row
 from lca_sweep.sweep.errors import SweepError
 from lca_sweep.sweep.folder import CONFIG, IDENTITY, is_known
 

@@ -13,7 +13,8 @@ from lca_sweep.core.knobs import flat, replace, shared
 from lca_sweep.core.objective import Scored
 from lca_sweep.search.bars import bars
 from lca_sweep.search.generations import Ask, generation, rest
-from lca_sweep.search.study import Row, Study, group_by_pack
+from lca_sweep.search.rows import Row, group_by_pack
+from lca_sweep.search.study import Study
 from lca_sweep.sweep.finals import SEED, knobs_of, missing
 from lca_sweep.sweep.stopping import Stopping
 from lca_sweep.sweep.view import View

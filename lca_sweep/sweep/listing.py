@@ -21,8 +21,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from lca_sweep.search.rows import Row
 from lca_sweep.search.space import knobs
-from lca_sweep.search.study import Row
 from lca_sweep.sweep.errors import SweepError
 from lca_sweep.sweep.known import Known
 from lca_sweep.sweep.overview import STATES, Overview, epoch_of, overview, overviews, stamp

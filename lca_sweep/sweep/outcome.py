@@ -14,7 +14,8 @@ from pathlib import Path
 from lca_sweep.config import Config
 from lca_sweep.core.objective import Goal
 from lca_sweep.report.intervals import Sample, sample
-from lca_sweep.search.study import Row, Study
+from lca_sweep.search.rows import Row
+from lca_sweep.search.study import Study
 from lca_sweep.sweep import layout
 from lca_sweep.sweep.finals import Standing, lines, standings, test_line, winner
 from lca_sweep.sweep.gather import last_metrics

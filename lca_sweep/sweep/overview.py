@@ -12,8 +12,8 @@ from pathlib import Path
 
 from lca_sweep.config import Config
 from lca_sweep.core.errors import UserError
+from lca_sweep.search.rows import Row, best_first, contenders, group_by_pack
 from lca_sweep.search.storage import JOURNAL
-from lca_sweep.search.study import Row, best_first, contenders, group_by_pack
 from lca_sweep.sweep.finals import Standing, missing, standings, winner
 from lca_sweep.sweep.folder import CONFIG, IDENTITY
 from lca_sweep.sweep.known import Known, find, now, rows_of

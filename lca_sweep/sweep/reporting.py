@@ -17,7 +17,7 @@ from lca_sweep.report.interactive import Interactive, write_search
 from lca_sweep.report.page import SEARCH, write_report, write_trial
 from lca_sweep.report.results import Analysis
 from lca_sweep.search.plots import pictures, script
-from lca_sweep.search.study import best_first
+from lca_sweep.search.rows import best_first
 from lca_sweep.sweep.errors import SweepError
 from lca_sweep.sweep.finals import standings
 from lca_sweep.sweep.gather import Source, gather

@@ -20,8 +20,8 @@ from rich.text import Text
 
 from lca_sweep.config import Config, Sweep
 from lca_sweep.core.objective import Goal, Scored, figure
+from lca_sweep.search.rows import Row, contenders
 from lca_sweep.search.space import knobs
-from lca_sweep.search.study import Row, contenders
 from lca_sweep.sweep.cost import pack_cost
 
 COLUMNS = {"test/accuracy": "test/accuracy", "weights/vip_fraction": "VIP", "weights/uip_fraction": "UIP"}

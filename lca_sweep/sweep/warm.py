@@ -10,8 +10,9 @@ from lca_sweep.config import Config, KnobError, without_password
 from lca_sweep.core.knobs import flat, nearest
 from lca_sweep.search.points import Point, checked, of_row, of_table, of_tree
 from lca_sweep.search.reading import ReadError, read_rows
+from lca_sweep.search.rows import Row, best_first
 from lca_sweep.search.space import Space, parse
-from lca_sweep.search.study import Row, Study, best_first
+from lca_sweep.search.study import Study
 from lca_sweep.sweep.folder import IDENTITY, is_known
 from lca_sweep.sweep.known import Known, find
 
