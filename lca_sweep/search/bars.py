@@ -36,11 +36,11 @@ def bars(rows: Sequence[Row], pack: int, objective: Objective, pruner: Pruner, b
 
 
 def _others(rows: Sequence[Row], pack: int) -> list[Row]:
-    return [row for row in rows if row.pack not in (None, pack) and row.replicate is None]
+    return [row for row in rows if row.begun and row.pack != pack]
 
 
 def _earlier(rows: Sequence[Row], mine: Sequence[Row]) -> list[Row]:
     """Trials that were asked for, and had ended, before these were: `until` says how many there were then."""
-    taken = [row for row in rows if row.pack is not None and row.replicate is None]  # as `until` counts them
+    taken = [row for row in rows if row.begun]  # as `until` counts them
     before = sum(row.number < min(one.number for one in mine) for row in taken)
     return [row for row in taken if row.until is not None and row.until <= before]

@@ -62,11 +62,6 @@ class Space(dict[str, BaseDistribution]):
         """The same, where it is a space already; else one whose knobs every trial has."""
         return distributions if isinstance(distributions, Space) else cls(distributions)
 
-    @property
-    def conditional(self) -> bool:
-        """Whether there are knobs that not every trial has."""
-        return bool(self.when)
-
     def above(self, name: str) -> Iterator[str]:
         """The knobs on which it depends whether this one exists, those above them first."""
         for other in self.when.get(name, {}):

@@ -27,7 +27,7 @@ def rest(rows: Sequence[Row], size: int, total: int) -> Ask | None:
 
     Nothing of it has been issued, so that its packs become what they would have been.
     """
-    taken = {row.number: row.pack for row in rows if row.pack is not None and row.replicate is None}
+    taken = {row.number: row.pack for row in rows if row.begun and row.pack is not None}
     fresh = [row for row in rows if row.number in taken and not _issued(row)]
     short = [(taken[row.number], row.until) for row in fresh if row.until is not None and row.until > len(taken)]
     if not short:
@@ -44,7 +44,7 @@ def rest(rows: Sequence[Row], size: int, total: int) -> Ask | None:
 def generation(rows: Sequence[Row], size: int, packs: int, total: int) -> Ask | None:
     """The next generation, of `packs` packs; None where there are enough trials. All trials so far have ended."""
     taken = [row.pack for row in rows if row.pack is not None]
-    now, length = sum(row.pack is not None and row.replicate is None for row in rows), size * packs
+    now, length = sum(row.begun for row in rows), size * packs
     end = (now // length + 1) * length
     return _ask(1 + max(taken, default=-1), 0, now, min(end, total), size)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from optuna.storages import BaseStorage
@@ -55,12 +55,21 @@ def put_in(storage: BaseStorage, study: str, points: Sequence[tuple[Mapping[str,
     `points` are knobs and where they come from. Raises KeyError if there is no such study.
     """
     id = storage.get_study_id_from_name(study)
-    there = [trial.system_attrs.get(FIXED) for trial in storage.get_all_trials(id, deepcopy=False)]
+
+    def add(row: FrozenTrial) -> int:
+        return storage.get_trial_number_from_id(storage.create_new_trial(id, row))
+
+    return put_in_once(storage.get_all_trials(id, deepcopy=False), points, add)
+
+
+def put_in_once(
+    there: Iterable[FrozenTrial], points: Iterable[tuple[Mapping[str, Any], str]], add: Callable[[FrozenTrial], int]
+) -> list[int | None]:
+    """Have a row that waits added for each point that no trial `there` was put in with; as `put_in`."""
+    before = [trial.system_attrs.get(FIXED) for trial in there]
     found: list[int | None] = []
     for params, source in points:
-        if dict(params) in there:
-            found.append(None)
-            continue
-        there.append(dict(params))
-        found.append(storage.get_trial_number_from_id(storage.create_new_trial(id, waiting(params, source))))
+        new = dict(params) not in before
+        before += [dict(params)] if new else []
+        found.append(add(waiting(params, source)) if new else None)
     return found

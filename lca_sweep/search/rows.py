@@ -39,6 +39,11 @@ class Row:
     replicate: tuple[int, int] | None = None  # in the finals: the trial that is repeated, and its new seed
 
     @property
+    def begun(self) -> bool:
+        """Whether it is a trial of the search that was begun: in a pack, and not there to repeat another."""
+        return self.pack is not None and self.replicate is None
+
+    @property
     def foreign(self) -> bool:
         """Whether it is what an earlier sweep has found: samplers learn from it, and it is no trial of this sweep."""
         return bool(self.source) and self.pack is None and self.state in ("complete", "pruned")
@@ -49,7 +54,7 @@ def contenders(rows: Sequence[Row]) -> dict[int, Scored]:
     return {
         row.number: Scored(row.scores or (row.value,), row.violations)
         for row in rows
-        if row.value is not None and row.pack is not None and row.replicate is None
+        if row.value is not None and row.begun
     }
 
 

@@ -37,7 +37,7 @@ class Shown:
     @classmethod
     def of(cls, rows: Sequence[Row], space: Space, goal: Goal) -> Shown:
         """Without what others have put into the study, and without the finals."""
-        ours = [row for row in rows if row.pack is not None and row.replicate is None and row.state in STATES]
+        ours = [row for row in rows if row.begun and row.state in STATES]
         ours = [row for row in ours if not misfit(row.params, space)]
         done = {row.number: row for row in ours if row.value is not None and all(map(math.isfinite, scores(row)))}
         order = best_first(goal, {number: Scored(scores(row), row.violations) for number, row in done.items()})

@@ -22,7 +22,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from lca_sweep.config import Config, KnobError, Search
 from lca_sweep.core.objective import Scored
-from lca_sweep.search.given import FIXED, known, repeated, waiting
+from lca_sweep.search.given import FIXED, known, put_in_once, repeated
 from lca_sweep.search.outage import Patience, silent
 from lca_sweep.search.rows import STATES, Row, best_first, misfit, pareto, row_of
 from lca_sweep.search.sampler import make_samplers
@@ -124,13 +124,9 @@ class Study:
         A point that is there already, from wherever it came, is not put in again.
         """
         self._table.look_for_new()
-        there = [self._trial(number).system_attrs.get(FIXED) for number in range(len(self._table))]
-        new = []
-        for point, source in zip(points, sources, strict=True):
-            if dict(point) not in there:
-                there.append(dict(point))
-                new.append(self._table.add(waiting(point, source)))
-        return new
+        there = map(self._trial, range(len(self._table)))
+        numbers = put_in_once(list(there), zip(points, sources, strict=True), self._table.add)
+        return [number for number in numbers if number is not None]
 
     def learn(self, rows: Sequence[Row], name: str) -> None:
         """Have samplers know the ended trials of an earlier sweep of this name, each as what it was; once each."""

@@ -15,7 +15,7 @@ from lca_sweep.search.bars import bars
 from lca_sweep.search.generations import Ask, generation, rest
 from lca_sweep.search.rows import Row, group_by_pack
 from lca_sweep.search.study import Study
-from lca_sweep.sweep.finals import SEED, knobs_of, missing
+from lca_sweep.sweep.finals import knobs_of, missing
 from lca_sweep.sweep.stopping import Stopping
 from lca_sweep.sweep.view import View
 from lca_sweep.tracking import Tracker, TrialRecord
@@ -68,7 +68,7 @@ class Ledger:
         packs = group_by_pack(rows)
         # packs to issue: those that a dead driver left unfinished, then those that were asked for
         self.ready = [pack for pack, rows in packs.items() if any(row.state == "running" for row in rows)]
-        self.asked = sum(row.pack is not None and row.replicate is None for row in rows)  # of the search
+        self.asked = sum(row.begun for row in rows)  # of the search
         self._counting = threading.Lock()
         self.next_pack = max(packs, default=-1) + 1
         # what was begun is finished, also if fewer trials are asked for now
@@ -281,5 +281,4 @@ class Ledger:
         tags = {**self.tags, **({"source": row.source} if row.source else {})}
         if row.replicate:
             tags |= {"replicate.of": str(row.replicate[0]), "replicate.seed": str(row.replicate[1])}
-            whole |= {SEED: row.replicate[1]}
         return TrialRecord(row.number, pack, whole, frozenset(row.params), tags)

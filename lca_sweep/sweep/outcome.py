@@ -38,16 +38,16 @@ class Outcome:
 
     def best(self, scratch: Path) -> BestTrial | None:
         """The best trial; its files are in the storage's folder, or copied into `scratch`."""
-        best = winner(self.study.rows(), self.goal)
-        for row in [best] if best else []:
-            _, metrics = last_metrics(self.storage, row.number)
-            try:
-                artifacts = fetched(self.storage, layout.trial(row.number), scratch) if metrics else None
-            except (StorageError, OSError) as error:  # the latter where copies cannot be put
-                self.view.say(str(error))
-                artifacts = None
-            return BestTrial(row.number, row.value or 0.0, metrics, row.params, artifacts)
-        return None
+        row = winner(self.study.rows(), self.study.goal)
+        if row is None:
+            return None
+        _, metrics = last_metrics(self.storage, row.number)
+        try:
+            artifacts = fetched(self.storage, layout.trial(row.number), scratch) if metrics else None
+        except (StorageError, OSError) as error:  # the latter where copies cannot be put
+            self.view.say(str(error))
+            artifacts = None
+        return BestTrial(row.number, row.value or 0.0, metrics, row.params, artifacts)
 
     def front(self) -> list[int]:
         """The Pareto set of a sweep with several objectives, by the first one; nothing where there is only one."""
@@ -86,14 +86,9 @@ class Outcome:
     def _last_metrics(self, rows: Sequence[Row]) -> dict[int, Mapping[str, float]]:
         return {row.number: self._shown(row.number) for row in rows}
 
-    @property
-    def goal(self) -> Goal:
-        """What the search is for."""
-        return self.config.search.goal()
-
     def finals(self) -> Mapping[str, float]:
         """What the winner's new seeds have come to, as metrics; nothing without finals."""
-        held = standings(self.study.rows(), self.goal)
+        held = standings(self.study.rows(), self.study.goal)
         if not held:
             return {}
         result, test = held[0].result, self._test(held[0])
@@ -102,9 +97,9 @@ class Outcome:
         return {name: value for name, value in told.items() if math.isfinite(value)}
 
     def _finals(self) -> list[str]:
-        held = standings(self.study.rows(), self.goal)
+        held = standings(self.study.rows(), self.study.goal)
         test = self._test(held[0]) if held else None
-        return [*lines(held, self.goal.first.metric), *([test_line(test)] if test else [])]
+        return [*lines(held, self.study.goal.first.metric), *([test_line(test)] if test else [])]
 
     def _test(self, standing: Standing) -> Sample | None:
         """Test accuracy of the new seeds; nothing where it cannot be read."""

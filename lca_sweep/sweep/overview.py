@@ -54,7 +54,7 @@ class Overview:
     @property
     def asked(self) -> int:
         """How many of these were begun."""
-        return sum(row.pack is not None for row in self.search)
+        return sum(row.begun for row in self.rows)
 
     @property
     def total(self) -> int | None:
@@ -74,10 +74,9 @@ class Overview:
     @property
     def best(self) -> list[Row]:
         """Its best trials, the winner of the finals first."""
-        first = winner(self.rows, self.config.search.goal())
-        return (
-            [first, *(row for row in best_first(self.rows, self.config.search.goal()) if row != first)] if first else []
-        )
+        goal = self.config.search.goal()
+        first = winner(self.rows, goal)
+        return [first, *(row for row in best_first(self.rows, goal) if row != first)] if first else []
 
     @property
     def finals(self) -> list[Standing]:

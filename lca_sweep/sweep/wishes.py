@@ -82,7 +82,7 @@ def _check(known: Known, wish: Mapping[str, int]) -> None:
 def _asked(known: Known) -> int:
     """How many trials of the search were begun; 0 where that cannot be read."""
     with suppress(UserError):
-        return sum(row.pack is not None and row.replicate is None for row in rows_of(known, "set"))
+        return sum(row.begun for row in rows_of(known, "set"))
     return 0
 
 
