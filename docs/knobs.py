@@ -15,8 +15,8 @@ HEAD = """\
 # Knobs
 
 All of them, as they are declared in `lca_sweep/core/knobs.py` (a trial's) and `lca_sweep/config.py`; written by
-`python docs/knobs.py`. A dotted name is the same on the command line, in a search space, in Optuna and in MLflow. S: can be searched
-(`sweep.space`). P: trials of one pack share it, so that a search over it parts the packs.
+`python docs/knobs.py`. A dotted name is the same on the command line, in a search space, in Optuna and in MLflow.
+S: can be searched (`sweep.space`). P: trials of one pack share it, so that a search over it parts the packs.
 """
 SECTIONS = ("model", "init", "trainer", "prior")  # a trial's
 
