@@ -45,6 +45,7 @@ def test_files_of_ours_that_are_named_are_there(page: Path) -> None:
     assert [name for name in named if "NAME" not in name and not (ROOT / name).exists()] == []
 
 
+@pytest.mark.slow
 def test_the_example_runs_and_shows_what_it_says(tmp_path: Path) -> None:
     """With fewer epochs; deleting the VIP weights hurts more than each control."""
     short = (ROOT / "docs/example.py").read_text().replace("EPOCHS = 15", "EPOCHS = 5")
