@@ -61,3 +61,9 @@ def test_the_example_runs_and_shows_what_it_says(tmp_path: Path) -> None:
     after = dict(re.findall(r"^ +(\w+ .+|as .+): \S+ -> (\S+)$", done.stdout, re.MULTILINE))
     damage = {arm: float(accuracy) for arm, accuracy in after.items()}
     assert len(damage) == 4 and damage.pop("VIP deleted") < min(damage.values()) - 0.02
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_tests_that_are_named_are_there(page: Path) -> None:
+    for file, test in re.findall(r"`(tests/test_\w+\.py)::(test_\w+)`", page.read_text()):
+        assert f"def {test}(" in (ROOT / file).read_text(), f"{file}::{test}"
