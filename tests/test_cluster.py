@@ -16,7 +16,7 @@ from lca_sweep.core.knobs import Init, Model, Trainer, TrialKnobs
 from lca_sweep.core.objective import Goal, Scored
 from lca_sweep.core.pack import Pack, Trial
 from lca_sweep.core.train import fit
-from lca_sweep.sweep.cluster import resources
+from lca_sweep.sweep.room import resources
 from lca_sweep.sweep.cost import make_pruner, pack_cost
 from lca_sweep.sweep.errors import SweepError
 
