@@ -16,9 +16,9 @@ from lca_sweep.core.knobs import Init, Model, Trainer, TrialKnobs
 from lca_sweep.core.objective import Goal, Scored
 from lca_sweep.core.pack import Pack, Trial
 from lca_sweep.core.train import fit
-from lca_sweep.sweep.room import resources
 from lca_sweep.sweep.cost import make_pruner, pack_cost
 from lca_sweep.sweep.errors import SweepError
+from lca_sweep.sweep.room import resources
 
 shares = st.one_of(st.none(), st.just(0.0), st.integers(1, 8).map(lambda n: 1 / n), st.integers(1, 4).map(float))
 pruners = st.builds(

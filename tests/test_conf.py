@@ -19,6 +19,7 @@ from lca_sweep.search.study import Study
 from lca_sweep.sweep.warm import warm_start
 
 CONF = config_dir()
+# kubernetes sets knobs of several groups, from the environment: it has tests of its own
 GROUPS = {group: [one for one in found if one != "kubernetes"] for group, found in groups([CONF]).items()}
 SECTIONS = {field.name for field in dataclasses.fields(Config)}
 CHOICES = [(group, choice) for group, choices in GROUPS.items() for choice in choices if group != "sweep"]
@@ -102,7 +103,7 @@ def test_on_kubernetes_the_environment_says_where_everything_goes(monkeypatch: p
 
 @pytest.mark.parametrize(
     ("name", "knob"),
-    zip(SERVICES, ("sweep.dir", "sweep.storage", "search.storage", "tracking.uri"), strict=True),
+    list(zip(SERVICES, ("sweep.dir", "sweep.storage", "search.storage", "tracking.uri"), strict=True)),
 )
 def test_what_kubernetes_misses_in_the_environment_is_named(
     name: str, knob: str, monkeypatch: pytest.MonkeyPatch

@@ -78,7 +78,7 @@ class Ordered(NamedTuple):
 
 
 def load_images(images: Images, scale: float, device: torch.device | str) -> Loaded:
-    """Images as tensors on a device; on a CPU no byte is copied, so that processes can share them. Not to be written."""
+    """Images as tensors on a device. On a CPU they are the same memory, which processes may share: only to be read."""
     return Loaded(_shared(images.x).to(device), _shared(images.y).to(device), scale)
 
 
