@@ -28,6 +28,8 @@ PATIENCE = 60.0  # seconds without the connection until nobody listens any more
 LOOK = 0.5
 SPARE = 5  # seconds that a sweep has after its grace until Ray kills it
 
+CHATTY = ("ray.dashboard.modules.dashboard_sdk", "ray.dashboard.modules.job.sdk", "ray._private.runtime_env.packaging")
+
 Client = Any  # ray.job_submission.JobSubmissionClient: it comes with an extra
 
 
@@ -42,8 +44,8 @@ def cluster_at(address: str | None) -> Client:
         what = f"--address {place}" if address else f"{ADDRESS}={place}"
         raise JobError(f"submit: {what}: must be like http://HOST:8265, of the cluster's head")
     os.environ[ADDRESS] = place  # which Ray goes by before any argument
-    _use_token()
     _reach(place)
+    _use_token()
     try:
         from ray.job_submission import JobSubmissionClient
 
@@ -52,7 +54,8 @@ def cluster_at(address: str | None) -> Client:
         raise JobError(f"submit: needs ray[default]: {first_line(error)}; pip install 'lca-sweep[cluster]'") from error
     except Exception as error:  # requests', Ray's own, or plain ones
         raise JobError(f"submit: {place}: {_refusal(error)}") from error
-    logging.getLogger("ray.dashboard.modules.dashboard_sdk").setLevel(logging.WARNING)
+    for name in CHATTY:
+        logging.getLogger(name).setLevel(logging.WARNING)
     return client
 
 
