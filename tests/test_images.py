@@ -17,7 +17,7 @@ from torch import Tensor
 from lca_sweep.core import Images, Pack, Splits, fit, train
 from lca_sweep.core.algorithm import ALGORITHMS
 from lca_sweep.core.gbp import cross_entropy
-from lca_sweep.core.images import SAVED, Batch, load_ordered
+from lca_sweep.core.images import SAVED, Batch, load_images, load_ordered
 
 SCALE = 255.0
 INPUTS, CLASSES = 200, 3

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from sweep_helpers import ROOT, Ended, contents, descendants, free_port, poll
+from sweep_helpers import ROOT, Ended, contents, descendants, free_port, poll, process
 
 from lca_sweep.cli import main
 from lca_sweep.compose import config_dir
@@ -144,8 +144,22 @@ class Head:
 
 @pytest.fixture(scope="module")
 def head() -> Iterator[Head]:
-    folder = Path(tempfile.mkdtemp(prefix="lca-", dir="/tmp"))
-    token, port = secrets.token_hex(20), free_port()
+    for _ in range(5):  # Ray gives its processes 30 s to start, which a machine that is shared may need longer for
+        folder = Path(tempfile.mkdtemp(prefix="lca-", dir="/tmp"))
+        token, port = secrets.token_hex(20), free_port()
+        popen = start_head(folder, token, port)
+        try:
+            poll(lambda: popen.poll() is not None or "runtime started" in (folder / "head.log").read_text(), "Ray head")  # noqa: B023
+            if popen.poll() is None:
+                yield Head(f"http://127.0.0.1:{port}", token, folder)
+                return
+        finally:
+            end_head(popen, folder)
+    pytest.fail("no Ray head comes up here")
+
+
+def start_head(folder: Path, token: str, port: int) -> subprocess.Popen[bytes]:
+    """`ray start --head` with the token, its Jobs API at a port of this machine alone."""
     names = ("port", "dashboard-agent-listen-port", "dashboard-agent-grpc-port", "ray-client-server-port")
     words = [f"--{name}={free_port()}" for name in names]
     words += ["--node-ip-address=127.0.0.1", "--dashboard-host=127.0.0.1", f"--dashboard-port={port}"]
@@ -157,28 +171,30 @@ def head() -> Iterator[Head]:
         "RAY_AUTH_TOKEN": token,
         "RAY_USAGE_STATS_ENABLED": "0",
     }
-    popen = subprocess.Popen(
-        ["ray", "start", "--head", "--block", "--num-cpus", "2", "--temp-dir", str(folder / "ray"), *words],
-        env=env,
-        cwd=folder,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        process_group=0,
-    )
-    there = Head(f"http://127.0.0.1:{port}", token, folder)
-    try:
-        poll(lambda: "no such job" in there.submit("--attach", "none").err, "Ray head")
-        yield there
-    finally:
-        below = descendants(popen.pid)
-        popen.terminate()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            popen.wait(20)
-        for one in below:
-            one.kill()
-        popen.kill()
-        popen.wait()
-        shutil.rmtree(folder, ignore_errors=True)
+    with (folder / "head.log").open("w") as log:
+        return subprocess.Popen(
+            ["ray", "start", "--head", "--block", "--num-cpus", "2", "--temp-dir", str(folder / "ray"), *words],
+            env=env,
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            process_group=0,
+        )
+
+
+def end_head(popen: subprocess.Popen[bytes], folder: Path) -> None:
+    """Nothing stays behind: what Ray started dies with it, or is killed; also what it has left to init."""
+    below = descendants(popen.pid)
+    popen.terminate()
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        popen.wait(20)
+    popen.kill()
+    popen.wait()
+    left = [one for entry in os.listdir("/proc") if entry.isdigit() and (one := process(int(entry)))]
+    for one in [*below, *(one for one in left if str(folder) in one.command)]:
+        one.kill()
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def words_for(head: Head, *words: str) -> list[str]:
