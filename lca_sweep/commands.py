@@ -84,6 +84,13 @@ def set_numbers(words: Sequence[str]) -> int:
     return ask(_place(values), name, wish)
 
 
+def submit(words: Sequence[str]) -> int:
+    """`submit WORDS [--address URL] [--no-wait] [--config-dir DIR]`, `submit --attach ID`, `submit --stop ID`."""
+    from lca_sweep.submission import submit
+
+    return submit(words)
+
+
 COMMANDS: Mapping[str, Callable[[Sequence[str]], int]] = MappingProxyType(
     {
         "stop": stop,
@@ -92,6 +99,7 @@ COMMANDS: Mapping[str, Callable[[Sequence[str]], int]] = MappingProxyType(
         "status": status,
         "enqueue": enqueue,
         "set": set_numbers,
+        "submit": submit,
     }
 )
 
