@@ -172,7 +172,7 @@ class Container:
 def started(
     image: str, home: Path, *command: str, env: Mapping[str, str] | None = None, options: tuple[str, ...] = RESTRICTED
 ) -> Iterator[Container]:
-    """A container under the restricted rules, gone at the end; `home`, a new folder or an earlier one's, is its HOME."""
+    """A container under the restricted rules, gone at the end; `home`, new or an earlier one.s, is its HOME."""
     home.mkdir(exist_ok=True)
     os.chown(home, 1000, 1000)
     given = [f"--env={key}={value}" for key, value in (env or {}).items()]

@@ -219,7 +219,7 @@ def test_the_mlflow_server_is_healthy_and_wants_a_password(tmp_path: Path) -> No
     (home / "auth.ini").write_text(AUTH)
     os.chown(home / "auth.ini", 1000, 1000)
     env = {"MLFLOW_AUTH_CONFIG_PATH": "/home/lca/auth.ini", "MLFLOW_FLASK_SERVER_SECRET_KEY": "of-this-test"}
-    healthcheck = inspect("lca-sweep-mlflow")["HealthCheck"]["Test"][1:]
+    healthcheck = inspect("lca-sweep-mlflow")["Healthcheck"]["Test"][1:]
     with started("lca-sweep-mlflow", home, *SERVER, env=env) as server:
         poll(lambda: server.run(*healthcheck).returncode == 0, "healthy server")
         search = "api/2.0/mlflow/registered-models/search"
