@@ -205,6 +205,7 @@ authorization_function = mlflow.server.auth:authenticate_request_basic_auth
 """
 SERVER = (
     *("mlflow", "server", "--app-name", "basic-auth", "--host", "127.0.0.1", "--port", "5000", "--workers", "2"),
+    "--uvicorn-opts=--timeout-worker-healthcheck=60",  # else a worker that is busy for 5 s is killed
     *("--backend-store-uri", "sqlite:////home/lca/mlflow.db", "--artifacts-destination", "/home/lca/artifacts"),
 )
 ASK = """
