@@ -6,7 +6,7 @@ ARG BASE=docker.io/library/python:${PYTHON}-slim-bookworm
 # checkov:skip=CKV_DOCKER_7: BASE has a tag, or a digest
 FROM ${BASE} AS build
 SHELL ["/bin/bash", "-euo", "pipefail", "-c"]
-ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_COMPILE=1 PIP_NO_WARN_SCRIPT_LOCATION=1
+ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_WARN_SCRIPT_LOCATION=1
 WORKDIR /build
 COPY pyproject.toml constraints.txt docker/requirements.py ./
 # A pip configuration of the building machine (an index with a password, say) is a secret: read here, and in no layer.
@@ -14,7 +14,7 @@ COPY pyproject.toml constraints.txt docker/requirements.py ./
 RUN --mount=type=secret,id=pip,target=/etc/pip.conf \
     python3 -m venv --without-pip /opt/lca; \
     python3 requirements.py server > requirements.txt; \
-    python3 -m pip --python /opt/lca/bin/python install -q -c constraints.txt -r requirements.txt; \
+    python3 -m pip --python /opt/lca/bin/python install -q --no-compile -c constraints.txt -r requirements.txt; \
     python3 -m compileall -q -j 0 --invalidation-mode unchecked-hash /opt/lca
 
 # checkov:skip=CKV_DOCKER_7: BASE has a tag, or a digest
