@@ -58,6 +58,8 @@ def connected(cluster: Cluster) -> Iterator[Resources]:
         raise SweepError(f"cluster.address={address}: must be the cluster itself (HOST:6379), not its Ray Client")
     _answers(address)
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
+    # of a machine that is lost Ray prints stack traces, whatever `log_to_driver` says; its log files have them, too
+    ray._private.worker._worker_logs_enabled = False
     try:
         ray.init(
             address=address,
