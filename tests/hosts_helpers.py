@@ -49,7 +49,9 @@ def missing() -> str:
         return "needs root"
     if absent := [tool for tool in TOOLS if shutil.which(tool) is None]:
         return f"needs {', '.join(absent)} (Debian: iproute2, util-linux)"
-    tried = subprocess.run(["unshare", *OWN, "--fork", "ip", "link", "add", "br0", "type", "bridge"], capture_output=True)
+    tried = subprocess.run(
+        ["unshare", *OWN, "--fork", "ip", "link", "add", "br0", "type", "bridge"], capture_output=True
+    )
     return "" if tried.returncode == 0 else "the kernel allows no network namespaces here"
 
 
@@ -139,12 +141,18 @@ class Host:
     def processes(self, word: str = "") -> list[Process]:
         """What runs here, and has this word in its command."""
         mine = os.readlink(f"/proc/{self.pid}/ns/pid")
-        return [one for pid in map(int, filter(str.isdigit, os.listdir("/proc"))) if _space(pid) == mine and (one := process(pid)) and word in one.command]
+        return [
+            one
+            for pid in map(int, filter(str.isdigit, os.listdir("/proc")))
+            if _space(pid) == mine and (one := process(pid)) and word in one.command
+        ]
 
     def listens(self) -> set[tuple[str, int]]:
         """Addresses and ports at which anybody listens."""
         lines = self.do("ss", "-Hltn").stdout.splitlines()
-        return {(local.rpartition(":")[0], int(local.rpartition(":")[2])) for local in (line.split()[3] for line in lines)}
+        return {
+            (local.rpartition(":")[0], int(local.rpartition(":")[2])) for local in (line.split()[3] for line in lines)
+        }
 
     def kill(self) -> None:
         """The power goes: SIGKILL for all of it."""
