@@ -1,4 +1,5 @@
-"""Several machines on one: network namespaces with a switch between them, each host with files and processes of its own.
+"""Several machines on one: network namespaces with a switch between them, each host with files and processes of its
+own.
 
 A host ends with the process that stands for it, and that one with the tests: the kernel takes processes, interfaces
 and mounts away, so that nothing stays behind, not even after a SIGKILL of pytest.
@@ -60,7 +61,8 @@ PORTS = {  # Ray takes what is free where nothing is said
     "min-worker-port": 7000,
     "max-worker-port": 7099,
 }
-HEAD_PORTS = {6379, 8265, 44217, 44227}  # GCS, dashboard, and metrics of the autoscaler and of the dashboard
+# GCS, dashboard, Ray Client (which cannot be turned off), metrics of the autoscaler and of the dashboard
+HEAD_PORTS = {6379, 8265, 10001, 44217, 44227}
 STRANGERS = {  # who is to be refused
     "no token": {"RAY_AUTH_MODE": "disabled", "RAY_AUTH_TOKEN_PATH": ""},
     "wrong token": {"RAY_AUTH_TOKEN": "b" * 64, "RAY_AUTH_TOKEN_PATH": ""},
@@ -263,11 +265,15 @@ class Cluster:
             "AWS_EC2_METADATA_DISABLED": "true",
         }
         self.network = Network(shared, env)
+        self.address = "10.77.0.1:6379"
+        self._password = secrets.token_hex(16)
+        self._running: list[subprocess.Popen[str]] = []
+
+    def start(self) -> None:
+        """Hosts, what lies apart, and the head; the workers join by `make_whole`."""
         for name in ("head", "a", "b", "store"):
             self.network.add(name)
-        self.address = f"{self.head.address}:6379"
-        self._password = secrets.token_hex(16)
-        self._running = self._start_store()
+        self._start_store()
         self.start_head()
 
     @property
@@ -290,7 +296,7 @@ class Cluster:
         if not self.head.alive:
             self.network.add("head")
         redis = {"RAY_REDIS_ADDRESS": f"{self.store.address}:6380", "RAY_external_storage_namespace": "hosts"}
-        only = ("--num-cpus=0", "--port=6379", "--ray-client-server-port=0", "--dashboard-host=127.0.0.1")
+        only = ("--num-cpus=0", "--port=6379", "--dashboard-host=127.0.0.1")
         self.head.ray("--head", *only, f"--redis-password={self._password}", **redis)
 
     def join(self, host: Host) -> None:
@@ -334,11 +340,10 @@ class Cluster:
         for popen in self._running:
             popen.wait()
 
-    def _start_store(self) -> list[subprocess.Popen[str]]:
+    def _start_store(self) -> None:
         redis = ("redis-server", "--bind", "0.0.0.0", "--port", "6380", "--save", "", "--requirepass", self._password)
         s3 = (sys.executable, "-m", "moto.server", "-H", "0.0.0.0", "-p", "8333")
-        running = [self.store.begin(*redis, folder=Path("/tmp")), self.store.begin(*s3)]
+        self._running = [self.store.begin(*redis, folder=Path("/tmp")), self.store.begin(*s3)]
         poll(lambda: {6380, 8333} <= self.store.listens().keys(), "Redis and S3")
         made = self.store.do(sys.executable, "-c", BUCKET)
         assert made.returncode == 0, made.stderr
-        return running

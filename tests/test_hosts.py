@@ -40,6 +40,7 @@ ENDLESS = "sweep.trials=2000"  # `enough` ends it
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     cluster = Cluster(tmp_path_factory.mktemp("hosts"))
     try:
+        cluster.start()
         yield cluster
     finally:
         cluster.close()
