@@ -150,6 +150,7 @@ RAISED = (
     "\x1b[36mray::ResourceTrainable.train()\x1b[39m (pid=7)\n  File 'x.py', line 3\nFileExistsError: [Errno 17] here\n"
 )
 DIED = "The actor died unexpectedly before finishing this task.\n\tclass_name: ResourceTrainable\n\tpid: 7\n"
+AWAY = "The actor 0a1b is unavailable: The actor is temporarily unavailable: RpcError: RPC error: Socket closed\n"
 
 
 @pytest.mark.parametrize(
@@ -159,6 +160,7 @@ DIED = "The actor died unexpectedly before finishing this task.\n\tclass_name: R
         (HEAD.format(1), "its process died"),
         (HEAD.format(1) + RAISED, "FileExistsError: [Errno 17] here"),
         (HEAD.format(1) + DIED, "The actor died unexpectedly before finishing this task."),
+        (HEAD.format(1) + AWAY, "its machine does not answer"),
         (HEAD.format(1) + RAISED + HEAD.format(2) + DIED, "The actor died unexpectedly before finishing this task."),
         (HEAD.format(1) + DIED + HEAD.format(2) + RAISED, "FileExistsError: [Errno 17] here"),
     ],

@@ -47,6 +47,8 @@ def connected(cluster: Cluster) -> Iterator[Resources]:
         raise SweepError(f"cluster.address={address}: must be the cluster itself (HOST:6379), not its Ray Client")
     _answers(address)
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
+    # of a machine that is lost Ray prints stack traces, whatever `log_to_driver` says; its log files have them, too
+    ray._private.worker._worker_logs_enabled = False
     try:
         ray.init(
             address=address,
@@ -56,8 +58,7 @@ def connected(cluster: Cluster) -> Iterator[Resources]:
             runtime_env=_python() if address == "local" else None,
         )
     except Exception as error:  # Ray raises a plain one where a part of it dies as it starts
-        hint = "" if "RAY_AUTH_MODE" in os.environ else " (does it ask for a token? then set RAY_AUTH_MODE=token)"
-        raise SweepError(f"cluster.address={address}: Ray does not connect: {first_line(error)}{hint}") from error
+        raise SweepError(f"cluster.address={address}: Ray does not connect: {first_line(error)}{_hint()}") from error
     signal.signal(signal.SIGTERM, _terminated)  # Ray's own handler aborts
     try:
         if address == "local":
@@ -69,6 +70,13 @@ def connected(cluster: Cluster) -> Iterator[Resources]:
         interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ray does not survive one while it goes down
         ray.shutdown()
         signal.signal(signal.SIGINT, interrupt)
+
+
+def _hint() -> str:
+    """Ray's exception does not say that it was the token."""
+    if os.environ.get("RAY_AUTH_MODE") != "token":
+        return " (does it ask for a token? then set RAY_AUTH_MODE=token)"
+    return " (is the token the cluster's? It is RAY_AUTH_TOKEN, or in the file RAY_AUTH_TOKEN_PATH)"
 
 
 def _terminated(*_: object) -> None:
