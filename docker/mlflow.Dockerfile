@@ -48,7 +48,7 @@ HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=6 \
 ARG VERSION=0.1.0
 ARG REVISION=""
 ARG SOURCE=""
-ARG LICENSES=""
+ARG LICENSES="Apache-2.0"
 LABEL org.opencontainers.image.title="lca-sweep-mlflow" \
       org.opencontainers.image.description="The MLflow server of lca-sweep: passwords, PostgreSQL, S3" \
       org.opencontainers.image.version="${VERSION}" \

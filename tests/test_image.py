@@ -81,9 +81,7 @@ def test_is_no_larger_than_it_was(image: str) -> None:
 def test_nobody_becomes_root_or_changes_it(image: str) -> None:
     assert shell(image, "id -u; id -g; echo $HOME") == ["1000", "1000", "/home/lca"]
     assert shell(image, "find / -xdev -type f -perm /6000 2>/dev/null || true") == []
-    writable = shell(
-        image, "find / -xdev -writable ! -type l ! -path '/home/lca/*' 2>/dev/null | sort"
-    )
+    writable = shell(image, "find / -xdev -writable ! -type l ! -path '/home/lca/*' 2>/dev/null | sort")
     allowed = {"/home/lca", "/run/lock", "/sweeps", "/tmp", "/var/tmp", "/dev"}
     assert set(writable) <= allowed
 
