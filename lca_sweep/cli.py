@@ -14,12 +14,13 @@ import sys
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from lca_sweep import __version__
+from lca_sweep.checking import Parser, checked_sweep, own_folder
 from lca_sweep.commands import COMMANDS
 from lca_sweep.compose import compose, config_dir, groups, hydra_words, register
-from lca_sweep.config import Config, KnobError, validate
+from lca_sweep.config import Config
 from lca_sweep.core.errors import UserError
 from lca_sweep.overrides import UsageError
 
@@ -101,7 +102,7 @@ def _open(argv: list[str]) -> int:
         return COMMANDS[argv[0]](argv[1:])
     flags = _parser().parse_intermixed_args(argv)
     _refuse_misuse(flags)
-    folders = [config_dir(), *_own_folder(flags.config_dir)]
+    folders = [config_dir(), *own_folder(flags.config_dir)]
     if any((flags.version, flags.help, flags.cfg, flags.info, flags.hydra_help, flags.shell_completion)):
         return _show(_answer_to(flags, folders))
     return _run(flags.overrides, folders)
@@ -127,29 +128,12 @@ def _show(text: str) -> int:
 
 def _run(words: Sequence[str], folders: Sequence[Path]) -> int:
     """Check everything that can be checked before anything is written, then start."""
-    config = compose(words, folders)
-    validate(config)
-    from lca_sweep.search.aims import check_goal  # after a wrong knob was refused: Optuna takes a while to import
-    from lca_sweep.search.space import parse, resolved
-
-    try:
-        space = parse(config.sweep.space, config)
-    except KnobError as error:
-        from lca_sweep.places import located
-
-        raise located(error, words, folders) from error
-    check_goal(config, space)
-    return start(resolved(config, space), space)
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{message} (see --help)")
+    return start(*checked_sweep(words, folders))
 
 
 def _parser() -> argparse.ArgumentParser:
     """Our flags, named as Hydra's; the others of Hydra's have no meaning here."""
-    parser = _Parser(prog="lca_sweep", add_help=False, allow_abbrev=False)
+    parser = Parser(prog="lca_sweep", add_help=False, allow_abbrev=False)
     parser.add_argument("overrides", nargs="*")
     for names in (("--help", "-h"), ("--version",), ("--multirun", "-m"), ("--resolve",)):
         parser.add_argument(*names, action="store_true")
@@ -169,15 +153,6 @@ def _refuse_misuse(flags: argparse.Namespace) -> None:
     for flag in ("resolve", "package"):
         if getattr(flags, flag) and not flags.cfg:
             raise UsageError(f"--{flag}: goes with --cfg only")
-
-
-def _own_folder(name: str | None) -> list[Path]:
-    if name is None:
-        return []
-    folder = Path(name).resolve()
-    if not folder.is_dir():
-        raise UsageError(f"--config-dir {name}: no such folder")
-    return [folder]
 
 
 def _ask_hydra(flags: argparse.Namespace, folders: list[Path]) -> str:
