@@ -6,7 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from lca_sweep.arguments import flag, named, option, optional, place, several, sets, whole
+from lca_sweep.arguments import flag, named, option, optional, place, sets, several, whole
+from lca_sweep.checking import checked_sweep, own_folder
+from lca_sweep.compose import config_dir
 from lca_sweep.core.knobs import replace
 from lca_sweep.overrides import UsageError
 
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
 
 NUMBERS = ("trials", "concurrency")  # that a running sweep may be given anew
 LOOKING = ("sweep.dir", "sweep.storage", "search.storage", "data.dir", "analysis")  # knobs that `report` may be told
+
+SHOWING = ("sweep.dir", "sweep.storage", "search.storage", "tracking.uri")  # knobs that `show` may be told
 
 
 def stop(words: Sequence[str]) -> int:
@@ -82,6 +86,69 @@ def set_numbers(words: Sequence[str]) -> int:
     return ask(place(values), name, wish)
 
 
+def ui(words: Sequence[str]) -> int:
+    """`ui [NAME] [--port N] [sweep.dir=DIR] [tracking.uri=URI]`."""
+    words, text = option("--port", words, "ui", "a number")
+    port = None if text is None else whole("ui: --port ", text, most=65535)
+    usage = "ui [NAME] [--port N] [sweep.dir=DIR] [tracking.uri=URI]"
+    names, values = several("ui", words, ("sweep.dir", "tracking.uri"), (0, 1), usage)
+    from lca_sweep.sweep.known import find, now
+    from lca_sweep.sweep.overview import latest, there_are
+    from lca_sweep.sweep.ui import ui
+
+    where, known = place(values), None
+    if names:
+        known = now(find(where, names[0], "ui"))
+    elif there_are(where):
+        known = latest(where, "ui")
+    return ui(known, values.get("tracking.uri"), port)
+
+
+def show(words: Sequence[str]) -> int:
+    """`show [NAME] TRIAL [--json] [sweep.dir=DIR] [search.storage=URL] [sweep.storage=PLACE] [tracking.uri=URI]`."""
+    words, as_json = flag("--json", words)
+    usage = "show [NAME] TRIAL [--json] [sweep.dir=DIR]"
+    names, values = several("show", words, SHOWING, (1, 2), usage)
+    trial = whole("show: ", names[-1], least=0)
+    from lca_sweep.sweep.overview import latest
+    from lca_sweep.sweep.showing import show
+
+    name = names[0] if len(names) == 2 else latest(place(values), "show").name
+    return show(_known(name, values, "show"), trial, as_json)
+
+
+def resume(words: Sequence[str]) -> int:
+    """`resume [NAME] [sweep.trials=64] ...`: all knobs that may change, and URLs with their passwords."""
+    from lca_sweep.sweep.resuming import CHANGES, resume
+
+    names, values = several("resume", words, CHANGES, (0, 1), "resume [NAME] [sweep.trials=N] [sweep.dir=DIR]")
+    from lca_sweep.sweep import run
+
+    return run(*resume(place(values), names[0] if names else None, values))
+
+
+def doctor(words: Sequence[str]) -> int:
+    """`doctor [WORDS as for a run] [--config-dir DIR] [--json]`."""
+    words, as_json = flag("--json", words)
+    words, folder = option("--config-dir", words, "doctor", "a folder")
+    if unknown := [word for word in words if word.startswith("-")]:
+        raise UsageError(f"doctor: {unknown[0]}: write doctor [WORDS as for a run] [--config-dir DIR] [--json]")
+    config, _ = checked_sweep(words, [config_dir(), *own_folder(folder)])
+    from lca_sweep.sweep.doctor import doctor
+
+    return doctor(config, as_json)
+
+
+def compare(words: Sequence[str]) -> int:
+    """`compare A B [--json] [sweep.dir=DIR]`."""
+    words, as_json = flag("--json", words)
+    names, values = several("compare", words, ("sweep.dir",), (2,), "compare A B [--json] [sweep.dir=DIR]")
+    from lca_sweep.sweep.comparing import compare
+
+    a, b = (_known(name, values, "compare") for name in names)
+    return compare(a, b, as_json)
+
+
 COMMANDS: Mapping[str, Callable[[Sequence[str]], int]] = MappingProxyType(
     {
         "stop": stop,
@@ -90,8 +157,14 @@ COMMANDS: Mapping[str, Callable[[Sequence[str]], int]] = MappingProxyType(
         "status": status,
         "enqueue": enqueue,
         "set": set_numbers,
+        "ui": ui,
+        "show": show,
+        "resume": resume,
+        "doctor": doctor,
+        "compare": compare,
     }
 )
+NAMED = ("stop", "report", "status", "enqueue", "set", "ui", "show", "resume", "compare")  # that take a sweep's name
 
 
 def _known(name: str, values: Mapping[str, Any], what: str) -> Known:
@@ -101,5 +174,5 @@ def _known(name: str, values: Mapping[str, Any], what: str) -> Known:
     from lca_sweep.sweep.known import find, now
 
     known = now(find(place(values), name, what))
-    told = {knob: value for knob, value in values.items() if knob == "search.storage"}
+    told = {knob: value for knob, value in values.items() if knob in SHOWING and knob != "sweep.dir"}
     return other(known, config=replace(known.config, told))

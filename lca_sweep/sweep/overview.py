@@ -125,6 +125,11 @@ def overviews(place: Path, what: str) -> list[Overview]:
     return sorted(found, key=lambda one: (-one.changed, one.known.name))
 
 
+def there_are(place: Path) -> bool:
+    """Whether any sweep was begun in a folder."""
+    return any(place.glob(f"*/{IDENTITY}"))
+
+
 def latest(place: Path, what: str) -> Known:
     """The sweep that changed last; SweepError if there is none. No study is opened."""
     names = [file.parent for file in place.glob(f"*/{IDENTITY}")]

@@ -61,4 +61,6 @@ def spark(values: Sequence[float], width: int, encoding: str = "utf-8") -> str:
     if not there:
         return " " * len(shown)
     low, span = min(there), (max(there) - min(there)) or 1.0
-    return "".join(bars[int((value - low) / span * (len(bars) - 1))] if math.isfinite(value) else " " for value in shown)
+    return "".join(
+        bars[int((value - low) / span * (len(bars) - 1))] if math.isfinite(value) else " " for value in shown
+    )

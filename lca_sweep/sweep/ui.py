@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import signal
 import sys
-from contextlib import contextmanager, suppress
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from lca_sweep.config import Tracking, without_password

@@ -1,4 +1,4 @@
-"""The MLflow UI as a process of its own, on this machine alone: begun, waited for, and taken down with all its parts."""
+"""The MLflow UI as a process of its own, on this machine alone: begun, waited for, taken down with all its parts."""
 
 from __future__ import annotations
 
@@ -96,8 +96,10 @@ def _last(said: IO[bytes]) -> str:
 
 def _end(server: subprocess.Popen[bytes]) -> None:
     """SIGTERM, and SIGKILL for what does not go by it, to the server and whatever it has started."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C changes nothing
     for number, patience in ((signal.SIGTERM, LAST_WORDS), (signal.SIGKILL, LAST_WORDS)):
         with suppress(ProcessLookupError):
             os.killpg(server.pid, number)
         with suppress(subprocess.TimeoutExpired):
             server.wait(patience)
+    signal.signal(signal.SIGINT, before)
