@@ -3,9 +3,9 @@
 JSON is an object: `unlike` (why values cannot be compared; empty where they can), `knobs` (in which they differ: for
 each [of A, of B], null where one has none), `equal_cost` (of the searches, at some budgets: `trial_epochs`, and
 `best` and `trials` as [of A, of B]; empty where values cannot be compared), and `sweeps`, for A and B: `name`, `state`,
-`objectives`, `trials` (a number for each state), `best` (null, or `trial`, `value`, `params`), `finals` (null, or of
-the winner `trial`, `mean`, `half`, `seeds`), `trial_epochs` (of the search), `finals_trial_epochs`. Keys are only ever
-added.
+`objectives`, `trials` (a number for each state), `best` (of the search: null, or `trial`, `value`, `params`), `finals`
+(null, or of the winner `trial`, `mean`, `half`, `seeds`), `trial_epochs` (of the search), `finals_trial_epochs`.
+Keys are only ever added.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from typing import Any
 
 from rich.console import Console
 
-from lca_sweep.core.knobs import written
 from lca_sweep.core.objective import figure
+from lca_sweep.search.rows import best_first
 from lca_sweep.sweep.comparison import Way, budgets, cost, differing, unlike, way
 from lca_sweep.sweep.known import Known
 from lca_sweep.sweep.overview import STATES, Overview, overview
-from lca_sweep.sweep.printing import print_json, print_line, print_table
-from lca_sweep.sweep.view import number, wide_console
+from lca_sweep.sweep.printing import print_json, print_line, print_table, value_text
+from lca_sweep.sweep.view import wide_console
 
 MOST = 40  # characters of a knob's value
 
@@ -52,7 +52,7 @@ def _equal(a: Way, b: Way) -> dict[str, Any]:
 
 
 def _sweep(sweep: Overview) -> dict[str, Any]:
-    best, held = sweep.best[:1], sweep.finals[:1]
+    best, held = best_first(sweep.search, sweep.config.search.goal())[:1], sweep.finals[:1]
     return {
         "name": sweep.known.name,
         "state": sweep.state,
@@ -103,13 +103,14 @@ def _results(one: Overview, other: Overview, apart: bool) -> Iterator[tuple[str,
         yield _line("best", *(_best(sweep) for sweep in pair))
         if any(sweep.finals for sweep in pair):
             yield _line("finals", *(_finals(sweep) for sweep in pair))
+        yield _line("best knobs", *(f"of trial {sweep.best[0].number}" if sweep.best else "-" for sweep in pair))
         yield from _best_knobs(one, other)
 
 
 def _best_knobs(one: Overview, other: Overview) -> Iterator[tuple[str, str, str]]:
     params = [sweep.best[0].params if sweep.best else {} for sweep in (one, other)]
     for name in {**params[0], **params[1]}:
-        yield _line(name, *(number(of[name]) if name in of else "-" for of in params))
+        yield _line(name, *(value_text(of[name]) if name in of else "-" for of in params))
 
 
 def _line(what: str, a: str, b: str) -> tuple[str, str, str]:
@@ -122,14 +123,16 @@ def _cost(sweep: Overview) -> str:
 
 
 def _best(sweep: Overview) -> str:
-    best = sweep.best[:1]
+    best = best_first(sweep.search, sweep.config.search.goal())[:1]
     return f"{_told(best[0].value)}, trial {best[0].number}" if best else "-"
 
 
 def _finals(sweep: Overview) -> str:
-    """The mean of the winner's new seeds, and half its 95 % interval."""
-    held = sweep.finals[:1]
-    return f"{held[0].result.mean:.4f} ± {held[0].result.half:.4f} ({held[0].result.count})" if held else "-"
+    """The winner, the mean of its new seeds, and half the 95 % interval of that."""
+    for held in sweep.finals[:1]:
+        result = held.result
+        return f"{result.mean:.4f} ± {result.half:.4f} ({result.count}), trial {held.row.number}"
+    return "-"
 
 
 def _told(value: float | None) -> str:
@@ -137,5 +140,5 @@ def _told(value: float | None) -> str:
 
 
 def _knob(value: Any) -> str:
-    text = number(value) if isinstance(value, float) else written(value)
+    text = value_text(value)
     return text if len(text) <= MOST else f"{text[: MOST - 3]}..."

@@ -23,7 +23,7 @@ from lca_sweep.sweep.checks import CHECKS, Check
 from lca_sweep.sweep.printing import print_json
 from lca_sweep.sweep.view import wide_console
 
-SECONDS = 12.0  # for all checks, which are made at the same time
+SECONDS = 10.0  # for all checks, which are made at the same time
 ALL_WELL, WRONG = 0, 1
 
 

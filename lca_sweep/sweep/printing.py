@@ -11,6 +11,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from lca_sweep.core.knobs import written
+from lca_sweep.sweep.view import number
+
 BARS, ASCII_BARS = "▁▂▃▄▅▆▇█", "_.-=+*%#"
 
 
@@ -38,6 +41,11 @@ def print_table(console: Console, head: Sequence[str], rows: Sequence[Sequence[s
     for row in rows:
         table.add_row(*map(Text, row))
     console.print(table)
+
+
+def value_text(value: Any) -> str:
+    """A knob's value as one writes it, numbers to three digits."""
+    return number(value) if isinstance(value, float) else written(value)
 
 
 def plain(value: Any) -> Any:

@@ -19,9 +19,9 @@ from rich.console import Console
 
 from lca_sweep.core.objective import figure
 from lca_sweep.sweep.known import Known
-from lca_sweep.sweep.printing import print_json, print_line, print_table, spark
+from lca_sweep.sweep.printing import print_json, print_line, print_table, spark, value_text
 from lca_sweep.sweep.trial import Trial, trial_of
-from lca_sweep.sweep.view import number, spans, wide_console
+from lca_sweep.sweep.view import spans, wide_console
 
 WIDEST = 60  # bars of a line
 PARTS = ("train", "val", "test")
@@ -96,7 +96,7 @@ def _course(found: Trial, console: Console) -> Iterator[str]:
 def _knobs(found: Trial) -> list[tuple[str, str]]:
     """All knobs; a star for those that the sweep searches."""
     searched = found.row.params
-    return [(f"{name} *" if name in searched else name, number(value)) for name, value in found.knobs.items()]
+    return [(f"{name} *" if name in searched else name, value_text(value)) for name, value in found.knobs.items()]
 
 
 def _print_metrics(found: Trial, console: Console) -> None:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from subprocess import Popen
+
+from rich.console import Console
 
 from lca_sweep.config import Tracking, without_password
 from lca_sweep.sweep.errors import SweepError
@@ -31,13 +34,23 @@ def ui(known: Known | None, uri: str | None, port: int | None) -> int:
     listening = free_port(port)
     console = wide_console()
     try:
-        with _ending(), served(place, listening) as server:
+        with ExitStack() as stack:
+            stack.enter_context(_ending())
+            server = _started(place, listening, console, stack)
             print_line(console, _page(f"http://{HOST}:{listening}", tracking.experiment))
             print_line(console, f"the MLflow UI on {without_password(found)}; Ctrl-C ends it")
             code = server.wait()
     except KeyboardInterrupt:
         return 0
     raise TrackingError(f"tracking.uri={without_password(found)}: the MLflow UI has ended by itself, with {code}")
+
+
+def _started(uri: str, port: int, console: Console, stack: ExitStack) -> Popen[bytes]:
+    """The server, which is taken down with the stack; starting it takes seconds, and on a machine at work a minute."""
+    if not console.is_terminal:
+        print_line(console, "starting the MLflow UI")
+    with console.status("starting the MLflow UI"):
+        return stack.enter_context(served(uri, port))
 
 
 def _point(uri: str, experiment: str, port: int | None) -> int:
