@@ -34,7 +34,7 @@ def completed(line: str, knobs: Callable[[str], str]) -> str:
     names = sorted(file.parent.name for file in Path(place).glob("*/sweep.json")) if command in NAMED else []
     own = [word for word in (*names, *OPTIONS.get(command, ())) if word.startswith(start)]
     if command in KNOBS:
-        own.append(knobs(" ".join((program, *words[1:]))).strip())
+        own.append(knobs(" ".join((program, *(word for word in words[1:-1] if "=" in word), start))).strip())
     elif "sweep.dir=".startswith(start) and command != "doctor":
         own.append("sweep.dir=")
     return " ".join(filter(None, own))

@@ -63,7 +63,7 @@ def home(known: Known) -> Path | None:
     count = len(place.parts)
     if place.is_absolute() or ".." in place.parts or folders[len(folders) - count :] != place.parts:
         return None
-    return Path(*folders[: len(folders) - count])
+    return Path(*folders[: len(folders) - count]).resolve()
 
 
 def space_of(known: Known) -> Space:
