@@ -1,4 +1,4 @@
-"""Commands with real sweeps and a real MLflow behind them: `resume` to the end, `show` of its trial, `ui` and its end."""
+"""Commands with real sweeps and a real MLflow behind them: `resume` to the end, `show` of a trial, `ui` and its end."""
 
 from __future__ import annotations
 
