@@ -30,10 +30,10 @@ from lca_sweep.sweep.ledger import Ledger
 from lca_sweep.sweep.lock import Lost
 from lca_sweep.sweep.looking import Look, one_by_one, side_by_side
 from lca_sweep.sweep.outcome import Outcome, goal_tags
-from lca_sweep.sweep.reporting import Report, data_of, data_tags, make_report, storage_of
+from lca_sweep.sweep.reporting import Report, data_of, data_tags, make_report
 from lca_sweep.sweep.room import Resources
 from lca_sweep.sweep.stopping import INTERRUPT, STUCK, Reason, Stopping
-from lca_sweep.sweep.storage import Storage, StorageError, storage_at
+from lca_sweep.sweep.storage import Storage, StorageError, storage_at, storage_of
 from lca_sweep.sweep.tuning import tune_packs
 from lca_sweep.sweep.view import View, command, duration, plural, wide_console
 from lca_sweep.sweep.warm import warm_start
