@@ -248,8 +248,18 @@ def test_stopped_in_order_and_gone_on_with(head: Head) -> None:
     assert list(journal.parent.glob("checkpoints/pack-*/*.safetensors")), "kept, although far from the next checkpoint"
     gone = head.submit("--stop", job)
     assert (gone.code, gone.err) == (2, f"lca_sweep: submit: --stop {job}: has ended already\n")
-    ended = head.submit(*long, "sweep.target=0.0001")
-    assert ended.code == 0, ended.out
+    before = told_epochs(journal)
+    ended = head.submit(*long, "sweep.time_budget=20")
+    assert ended.code == 0 and "sweep.time_budget=20 s is used up" in ended.out, ended.out
+    after = told_epochs(journal)
+    assert after[: len(before)] == before and len(after) > len(before)
+    assert len(set(after)) == len(after), "no epoch of a trial counts twice"
+
+
+def told_epochs(journal: Path) -> list[tuple[int, int]]:
+    """Trials and epochs that the study was told, in order."""
+    lines = [json.loads(line) for line in journal.read_text().splitlines()]
+    return [(line["trial_id"], line["step"]) for line in lines if "intermediate_value" in line]
 
 
 @pytest.mark.slow
