@@ -7,6 +7,7 @@ import json
 import os
 import secrets
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -127,19 +128,24 @@ class Head:
 
     def submit(self, *words: str, token: str | None = None, timeout: float = 400) -> Ended:
         """`python -m lca_sweep submit WORDS`, from a machine with nothing but an address and a token."""
+        with self.submitting(*words, token=token) as popen:
+            out, err = popen.communicate(timeout=timeout)
+        return Ended(popen.returncode, out, err)
+
+    def submitting(self, *words: str, token: str | None = None) -> subprocess.Popen[str]:
+        """The same as a process that has just begun."""
         env = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
         env |= {"RAY_API_SERVER_ADDRESS": self.address, "HOME": str(self.folder), "PYTHONPATH": str(ROOT)}
         if token := self.token if token is None else token:
             env["RAY_AUTH_TOKEN"] = token
-        done = subprocess.run(
+        return subprocess.Popen(
             [sys.executable, "-m", "lca_sweep", "submit", *words],
             env=env,
             cwd=self.folder,
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
-            timeout=timeout,
         )
-        return Ended(done.returncode, done.stdout, done.stderr)
 
 
 @pytest.fixture(scope="module")
@@ -149,13 +155,18 @@ def head() -> Iterator[Head]:
         token, port = secrets.token_hex(20), free_port()
         popen = start_head(folder, token, port)
         try:
-            poll(lambda: popen.poll() is not None or "runtime started" in (folder / "head.log").read_text(), "Ray head")  # noqa: B023
-            if popen.poll() is None:
+            if comes_up(popen, folder / "head.log"):
                 yield Head(f"http://127.0.0.1:{port}", token, folder)
                 return
         finally:
             end_head(popen, folder)
     pytest.fail("no Ray head comes up here")
+
+
+def comes_up(popen: subprocess.Popen[bytes], log: Path) -> bool:
+    """Wait until the head is there, or has given up."""
+    poll(lambda: popen.poll() is not None or "runtime started" in log.read_text(), "Ray head")
+    return popen.poll() is None
 
 
 def start_head(folder: Path, token: str, port: int) -> subprocess.Popen[bytes]:
@@ -241,6 +252,12 @@ def test_stopped_in_order_and_gone_on_with(head: Head) -> None:
     poll(lambda: journal.exists() and journal.read_bytes().count(b'"intermediate_value"') > 20, "reports")
     second = head.submit(*long)
     assert second.code == 2 and "this sweep is being run by process" in second.out
+    with head.submitting("--attach", job) as popen:
+        assert popen.stdout is not None
+        poll(lambda: "pack 0 starts" in popen.stdout.readline(), "line of the log")
+        popen.send_signal(signal.SIGINT)
+        out, err = popen.communicate(timeout=60)
+    assert (popen.returncode, err) == (130, "") and f"{job} goes on there; to see it: python -m lca_sweep submit" in out
     stopped = head.submit("--stop", job)
     assert (stopped.code, stopped.err) == (0, "") and "is stopped" in stopped.out
     told = head.submit("--attach", job)
@@ -248,8 +265,18 @@ def test_stopped_in_order_and_gone_on_with(head: Head) -> None:
     assert list(journal.parent.glob("checkpoints/pack-*/*.safetensors")), "kept, although far from the next checkpoint"
     gone = head.submit("--stop", job)
     assert (gone.code, gone.err) == (2, f"lca_sweep: submit: --stop {job}: has ended already\n")
-    ended = head.submit(*long, "sweep.target=0.0001")
-    assert ended.code == 0, ended.out
+    before = told_epochs(journal)
+    ended = head.submit(*long, "sweep.time_budget=20")
+    assert ended.code == 0 and "sweep.time_budget=20 s is used up" in ended.out, ended.out
+    after = told_epochs(journal)
+    assert after[: len(before)] == before and len(after) > len(before)
+    assert len(set(after)) == len(after), "no epoch of a trial counts twice"
+
+
+def told_epochs(journal: Path) -> list[tuple[int, int]]:
+    """Trials and epochs that the study was told, in order."""
+    lines = [json.loads(line) for line in journal.read_text().splitlines()]
+    return [(line["trial_id"], line["step"]) for line in lines if "intermediate_value" in line]
 
 
 @pytest.mark.slow
