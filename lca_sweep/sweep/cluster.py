@@ -7,11 +7,10 @@ import logging
 import os
 import shlex
 import signal
-import socket
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any
 
 from lca_sweep import __version__
@@ -19,6 +18,7 @@ from lca_sweep.config import Cluster
 from lca_sweep.core.errors import first_line
 from lca_sweep.sweep.errors import SweepError
 from lca_sweep.sweep.room import Machine, Resources, elastic, resources
+from lca_sweep.sweep.watch import SILENCE, answers, end_at_once, watched
 
 # before ray is imported; what it prints is about itself, and its files are in its own folder
 QUIET = {
@@ -52,16 +52,31 @@ def connected(cluster: Cluster) -> Iterator[Resources]:
     ray._private.worker._worker_logs_enabled = False
     _connect(address)
     signal.signal(signal.SIGTERM, _terminated)  # Ray's own handler aborts
-    try:
+    with ExitStack() as stack:
+        if address != "local":
+            stack.enter_context(_watched(address))
+        stack.callback(_disconnect)
         if address == "local":
             yield resources(cluster, _machines())
         else:
             _same_package(address)
             yield elastic(cluster, _machines)
-    finally:
-        interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ray does not survive one while it goes down
-        ray.shutdown()
-        signal.signal(signal.SIGINT, interrupt)
+
+
+def _watched(address: str) -> AbstractContextManager[None]:
+    import ray
+
+    host, _, port = ray.get_runtime_context().gcs_address.rpartition(":")
+    silent = f"its head has not answered for {SILENCE:.0f} s; the same command again goes on from here"
+    return watched(host.strip("[]"), int(port), lambda: end_at_once(f"cluster.address={address}: {silent}"))
+
+
+def _disconnect() -> None:
+    import ray
+
+    interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ray does not survive one while it goes down
+    ray.shutdown()
+    signal.signal(signal.SIGINT, interrupt)
 
 
 def _connect(address: str) -> None:
@@ -123,10 +138,8 @@ def _answers(address: str) -> None:
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if not host or not port.isdigit():
         return  # local, auto, or a name that Ray knows
-    try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
-    except OSError as error:
-        raise SweepError(f"cluster.address={address}: no Ray cluster answers there: {error}") from error
+    if why := answers(host.strip("[]"), int(port), patience=10):
+        raise SweepError(f"cluster.address={address}: no Ray cluster answers there: {why}")
 
 
 def _nodes() -> list[dict[str, Any]]:
