@@ -38,6 +38,8 @@ done
 mkdir -p /mnt/home
 mount --move /mnt /tmp
 mount -t tmpfs -o size=1g tmpfs /dev/shm
+printf '127.0.0.1 localhost\n%s %s\n' "$ADDRESS" "$0" > /tmp/hosts
+mount --bind /tmp/hosts /etc/hosts
 echo up
 exec env --ignore-signal=CHLD sleep infinity
 """
@@ -103,7 +105,10 @@ class Host:
         below = sorted(str(folder) for folder in seen if folder.is_relative_to("/tmp"))
         end_with_us = ("setpriv", "--pdeathsig", "KILL", "unshare", *OWN, "--fork", "--kill-child", "--mount-proc")
         self.popen = subprocess.Popen(
-            [*end_with_us, "sh", "-c", BOOT, self.name, *below], stdout=subprocess.PIPE, text=True
+            [*end_with_us, "sh", "-c", BOOT, self.name, *below],
+            env=os.environ | {"ADDRESS": self.address},
+            stdout=subprocess.PIPE,
+            text=True,
         )
         assert self.popen.stdout and self.popen.stdout.readline() == "up\n"
         self.pid = int(Path(f"/proc/{self.popen.pid}/task/{self.popen.pid}/children").read_text())
@@ -190,7 +195,7 @@ class Network:
     def __init__(self, shared: Path, env: Mapping[str, str]) -> None:
         self.shared, self.env = shared, env
         self.hosts: dict[str, Host] = {}
-        self.switch = Host("switch", "", shared, {})
+        self.switch = Host("switch", "127.0.0.1", shared, {})
         self._ip(self.switch, "link", "add", "br0", "type", "bridge")
         self._ip(self.switch, "link", "set", "dev", "br0", "up")
 
@@ -203,7 +208,6 @@ class Network:
         self._ip_outside(self.switch, *cable)
         self._ip(host, "address", "add", f"{host.address}/24", "dev", "eth0")
         self._ip(host, "link", "set", "dev", "eth0", "up")
-        self._ip(host, "route", "add", "default", "dev", "eth0")  # by which programs learn their own address
         self._ip(self.switch, "link", "set", "dev", name, "up", "master", "br0")
         return host
 

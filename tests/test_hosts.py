@@ -162,7 +162,7 @@ def test_a_link_is_cut(cluster: Cluster, folder: Path) -> None:
         ended = enough(cluster.head, folder, run)
     check(folder, ended, taken_up(ended.out))
     print(
-        f"given up after {lost:.0f} s, gone {left:.0f} s after the link was back, trains {back:.0f} s after it joined"
+        f"given up after {lost:.0f} s, gone {left:.0f} s after the link was back, training {back:.0f} s after joining"
     )
 
 
@@ -191,3 +191,29 @@ def test_the_head_dies_with_the_driver(cluster: Cluster, folder: Path) -> None:
         ended = run.end(400)
     check(folder, ended, {1})
     assert {worker.name: worker.processes("raylet/raylet")[0] for worker in cluster.workers} == before
+
+
+def test_the_head_dies_and_the_driver_is_elsewhere(cluster: Cluster, folder: Path) -> None:
+    """One that is back within a minute is missed by nobody. After that the driver ends, and the same command goes on."""
+    driver, words = cluster.workers[0], (*WORDS, ENDLESS)
+    with cluster.sweep(driver, folder, *words) as run:
+        both_train(cluster, folder, reports=60)
+        cluster.head.kill()
+        cluster.start_head()
+        before = reported(folder, NAME)
+        poll(lambda: reported(folder, NAME) > before + 4 * EPOCHS, "reports with the new head", 60)
+        both_train(cluster, folder)
+        cluster.head.kill()
+        lost = seconds(lambda: run.end(120))
+    ended = run.end()
+    silent = "its head has not answered for 45 s; the same command again goes on from here"
+    assert (ended.code, ended.err) == (3, f"lca_sweep: cluster.address={cluster.address}: {silent}\n")
+    assert not taken_up(ended.out)
+    for worker in cluster.workers:
+        poll(lambda worker=worker: not worker.processes("raylet/raylet"), "end of a worker without a head")
+    cluster.make_whole()
+    with cluster.sweep(driver, folder, *words) as run:
+        both_train(cluster, folder)
+        ended = enough(driver, folder, run)
+    check(folder, ended)
+    print(f"ended {lost:.0f} s after the head")

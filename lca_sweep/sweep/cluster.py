@@ -7,10 +7,10 @@ import logging
 import os
 import shlex
 import signal
-import socket
 import sys
+import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any
 
 from lca_sweep import __version__
@@ -18,6 +18,7 @@ from lca_sweep.config import Cluster
 from lca_sweep.core.errors import first_line
 from lca_sweep.sweep.errors import SweepError
 from lca_sweep.sweep.room import Machine, Resources, elastic, resources
+from lca_sweep.sweep.watch import SILENCE, answers, end_at_once, watched
 
 # before ray is imported; what it prints is about itself, and its files are in its own folder
 QUIET = {
@@ -49,34 +50,83 @@ def connected(cluster: Cluster) -> Iterator[Resources]:
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     # of a machine that is lost Ray prints stack traces, whatever `log_to_driver` says; its log files have them, too
     ray._private.worker._worker_logs_enabled = False
-    try:
-        ray.init(
-            address=address,
-            include_dashboard=False if address == "local" else None,
-            logging_level=logging.ERROR,
-            log_to_driver=False,
-            runtime_env=_python() if address == "local" else None,
-        )
-    except Exception as error:  # Ray raises a plain one where a part of it dies as it starts
-        raise SweepError(f"cluster.address={address}: Ray does not connect: {first_line(error)}{_hint()}") from error
+    _connect(address)
     signal.signal(signal.SIGTERM, _terminated)  # Ray's own handler aborts
-    try:
+    with ExitStack() as stack:
+        if address != "local":
+            stack.enter_context(_watched(address))
+        stack.callback(_disconnect)
         if address == "local":
             yield resources(cluster, _machines())
         else:
             _same_package(address)
             yield elastic(cluster, _machines)
-    finally:
-        interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ray does not survive one while it goes down
-        ray.shutdown()
-        signal.signal(signal.SIGINT, interrupt)
 
 
-def _hint() -> str:
-    """Ray's exception does not say that it was the token."""
+def _watched(address: str) -> AbstractContextManager[None]:
+    import ray
+
+    host, _, port = ray.get_runtime_context().gcs_address.rpartition(":")
+    silent = f"its head has not answered for {SILENCE:.0f} s; the same command again goes on from here"
+    return watched(host.strip("[]"), int(port), lambda: end_at_once(f"cluster.address={address}: {silent}"))
+
+
+def _disconnect() -> None:
+    import ray
+
+    interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ray does not survive one while it goes down
+    ray.shutdown()
+    signal.signal(signal.SIGINT, interrupt)
+
+
+def _connect(address: str) -> None:
+    """Raises SweepError."""
+    with ExitStack() as stack:
+        said = [] if address == "local" else stack.enter_context(_aside())
+        try:
+            _init(address)
+            return
+        except Exception as failed:  # Ray raises a plain one where a part of it dies as it starts
+            error = failed
+    why = _token() if "AuthToken" in "".join(said) else first_line(error).partition(". Ensure that")[0]
+    raise SweepError(f"cluster.address={address}: Ray does not connect: {why}") from error
+
+
+def _init(address: str) -> None:
+    import ray
+
+    ray.init(
+        address=address,
+        include_dashboard=False if address == "local" else None,
+        logging_level=logging.ERROR,
+        log_to_driver=False,
+        runtime_env=_python() if address == "local" else None,
+    )
+
+
+@contextmanager
+def _aside() -> Iterator[list[str]]:
+    """What is written to stderr meanwhile, once it is over.
+
+    Ray's C++ has a line a second there on why it does not connect yet, and its exception does not say why it gave up.
+    """
+    said: list[str] = []
+    with tempfile.TemporaryFile("w+", errors="replace") as file:
+        before = os.dup(2)
+        os.dup2(file.fileno(), 2)
+        try:
+            yield said
+        finally:
+            os.dup2(before, 2)
+            os.close(before)
+            file.seek(0)
+            said += file
+
+
+def _token() -> str:
     if os.environ.get("RAY_AUTH_MODE") != "token":
-        return " (does it ask for a token? then set RAY_AUTH_MODE=token)"
-    return " (is the token the cluster's? It is RAY_AUTH_TOKEN, or in the file RAY_AUTH_TOKEN_PATH)"
+        return "it asks for a token; set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH"
+    return "its token is not the one in RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH"
 
 
 def _terminated(*_: object) -> None:
@@ -88,10 +138,8 @@ def _answers(address: str) -> None:
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if not host or not port.isdigit():
         return  # local, auto, or a name that Ray knows
-    try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
-    except OSError as error:
-        raise SweepError(f"cluster.address={address}: no Ray cluster answers there: {error}") from error
+    if why := answers(host.strip("[]"), int(port), patience=10):
+        raise SweepError(f"cluster.address={address}: no Ray cluster answers there: {why}")
 
 
 def _nodes() -> list[dict[str, Any]]:
