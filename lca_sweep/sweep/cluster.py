@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import logging
 import os
+import secrets
 import shlex
 import signal
 import socket
@@ -27,6 +28,9 @@ QUIET = {
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
+# what makes Ray keep to 127.0.0.1, as it does on Windows and macOS; else a part of it listens at every address
+LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+TOKENS = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
 
 
 @dataclass(frozen=True)
@@ -46,10 +50,11 @@ class Resources:
 @contextmanager
 def connected(cluster: Cluster) -> Iterator[Resources]:
     """Ray up and connected; a local one is taken down at the end. Raises SweepError if that is not possible."""
-    os.environ.update({name: value for name, value in QUIET.items() if name not in os.environ})
+    address = cluster.address
+    manners = QUIET | (_private() if address == "local" else {})
+    os.environ.update({name: value for name, value in manners.items() if name not in os.environ})
     import ray
 
-    address = cluster.address
     if address == "auto":
         address = os.environ.get("RAY_ADDRESS", "")
         if not address:  # Ray would join whatever runs on this machine, be it somebody's private sweep
@@ -78,6 +83,14 @@ def connected(cluster: Cluster) -> Iterator[Resources]:
         interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ray does not survive one while it goes down
         ray.shutdown()
         signal.signal(signal.SIGINT, interrupt)
+
+
+def _private() -> dict[str, str]:
+    """A Ray of our own is nobody else's: it keeps to this machine, and its token to our processes.
+
+    Ray itself would write one to ~/.ray, for everybody who may look there, and for every Ray of the user's.
+    """
+    return LOOPBACK if any(name in os.environ for name in TOKENS) else LOOPBACK | {TOKENS[0]: secrets.token_hex(32)}
 
 
 def _terminated(*_: object) -> None:
