@@ -45,7 +45,7 @@ docker/.env:
 	@'$(PYTHON)' docker/make_secrets.py
 
 audit: .tools/ok
-	@PATH="$(CURDIR)/.tools/bin:$$PATH" .tools/bin/python benchmarks/../docker/audit.py $(ARGS)
+	@PATH="$(CURDIR)/.tools/bin:$$PATH" .tools/bin/python .ci/audit.py $(ARGS)
 
 lint: .venv/lint.ok
 	@$(PY) -m ruff check .

@@ -148,7 +148,7 @@ BROKEN = [
     (careless, change("services", "ray-head", "environment", "PGPASSWORD", value="hush"), "ray-head: PGPASSWORD"),
     (careless, change("services", "s3", "command", value=["-key=${S3_SECRET_KEY}"]), "s3: S3_SECRET_KEY in command"),
     (unreachable, change("services", "mlflow", "networks", value=["front"]), "mlflow: http://s3:8333"),
-    (unreachable, change("services", "ray-worker", "networks", value=["databases"]), "ray-worker: --address=ray-head"),
+    (unreachable, change("services", "ray-worker", "networks", value=["elsewhere"]), "ray-worker: --address=ray-head"),
 ]
 
 
