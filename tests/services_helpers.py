@@ -68,6 +68,10 @@ class Server:
                 **own,
             )  # type: ignore[call-overload]
 
+    def over(self) -> bool:
+        """Whether it has ended by itself."""
+        return self.process is not None and self.process.poll() is not None
+
     def stop(self, how: signal.Signals = signal.SIGTERM, seconds: float = 60) -> None:
         """Send a signal, and wait until it is gone with all that it started."""
         if self.process is None:
@@ -185,12 +189,15 @@ class Services:
         where = {"endpoint_url": f"http://127.0.0.1:{self.ports['s3']}", "region_name": "us-east-1"}
         return boto3.client("s3", **where, **{name: self.secrets[secret] for name, secret in keys.items()})
 
+    def names(self, bucket: str) -> list[str]:
+        """Of all that lies in a bucket."""
+        pages = self.s3().get_paginator("list_objects_v2").paginate(Bucket=bucket)
+        return [item["Key"] for page in pages for item in page.get("Contents", [])]
+
     def objects(self, bucket: str) -> dict[str, bytes]:
         """All that lies in a bucket."""
         s3 = self.s3()
-        pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket)
-        names = [item["Key"] for page in pages for item in page.get("Contents", [])]
-        return {name: s3.get_object(Bucket=bucket, Key=name)["Body"].read() for name in names}
+        return {name: s3.get_object(Bucket=bucket, Key=name)["Body"].read() for name in self.names(bucket)}
 
     # MLflow
 

@@ -6,15 +6,14 @@ import contextlib
 import http.server
 import re
 import signal
-import subprocess
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
-from services_helpers import Services, reported, runs, study
-from sweep_helpers import Ended, Run, contents, poll, retrained, start
+from services_helpers import Server, Services, reported, runs, study
+from sweep_helpers import PATIENCE, Ended, Run, contents, free_port, poll, retrained, start
 
 from lca_sweep.core.data import load
 from lca_sweep.core.network import ABOUT, WEIGHTS
@@ -46,20 +45,30 @@ def running(services: Services, folder: Path, name: str, *words: str, **env: str
 
 def sweep(services: Services, folder: Path, name: str, *words: str, **env: str) -> Ended:
     with running(services, folder, name, *words, **env) as run:
-        return run.end()
+        return run.end(PATIENCE)
+
+
+def until(run: Run, condition: Callable[[], bool], what: str) -> None:
+    """Wait for it, looking twice a second, as long as the sweep runs."""
+
+    def met() -> bool:
+        assert not run.over(), run.popen.communicate()
+        time.sleep(0.5)
+        return condition()
+
+    poll(met, what, patience=600)
 
 
 def stored(services: Services, name: str) -> dict[str, bytes]:
     """What a sweep has in S3, by name within its folder there."""
-    found = {key.removeprefix("sweeps/"): value for key, value in services.objects("lca-sweep").items()}
-    mine = {key: value for key, value in found.items() if key.startswith(f"{name}-")}
-    assert len({key.partition("/")[0] for key in mine}) <= 1
-    return {key.partition("/")[2]: value for key, value in mine.items()}
+    keys = {key: value for key, value in services.objects("lca-sweep").items() if key.startswith(f"sweeps/{name}-")}
+    assert len({key.split("/")[1] for key in keys}) <= 1
+    return {key.split("/", 2)[2]: value for key, value in keys.items()}
 
 
 def checkpoint(services: Services, name: str) -> int:
-    """The epoch of its newest checkpoint."""
-    names = [key for key in stored(services, name) if key.startswith("checkpoints/")]
+    """The epoch of a sweep's newest checkpoint."""
+    names = [key for key in services.names("lca-sweep") if key.startswith(f"sweeps/{name}-") and "/checkpoints/" in key]
     return max(map(layout.epoch_of, names), default=0)
 
 
@@ -99,9 +108,9 @@ def test_the_databases_are_made_before_the_server_starts(services: Services) -> 
 
 def test_killed_and_resumed(services: Services, tmp_path: Path) -> None:
     with running(services, tmp_path, "killed", "cluster.packs=1") as run:
-        poll(lambda: checkpoint(services, "killed") >= 9, "checkpoint")
+        until(run, lambda: checkpoint(services, "killed") >= 9, "checkpoint")
         run.workers()[0].kill()
-        poll(lambda: checkpoint(services, "killed") >= 18, "checkpoint")
+        until(run, lambda: checkpoint(services, "killed") >= 18, "checkpoint")
         run.kill()
     ended = sweep(services, tmp_path, "killed")
     assert (ended.code, ended.err) == (0, "")
@@ -110,16 +119,16 @@ def test_killed_and_resumed(services: Services, tmp_path: Path) -> None:
 
 def test_postgres_crashes_and_mlflow_is_killed_meanwhile(services: Services, tmp_path: Path) -> None:
     with running(services, tmp_path, "restarted", "cluster.packs=1") as run:
-        poll(lambda: reported(services, "restarted") >= 8, "report")
+        until(run, lambda: reported(services, "restarted") >= 8, "report")
         services.servers["mlflow"].stop(signal.SIGKILL)
         services.servers["postgres"].stop(signal.SIGQUIT)  # at once, without a word to anybody
         time.sleep(3)
         assert not run.over()
         services.start_postgres()
         before = reported(services, "restarted")
-        poll(lambda: reported(services, "restarted") > before, "report after the crash")
+        until(run, lambda: reported(services, "restarted") > before, "report after the crash")
         services.start_mlflow()
-        ended = run.end()
+        ended = run.end(PATIENCE)
     assert (ended.code, ended.err) == (0, "")
     assert_nothing_lost(services, "restarted")
 
@@ -220,31 +229,17 @@ def test_what_is_refused_is_told_without_a_secret(
     assert contents(tmp_path) == {}
 
 
-def test_a_server_that_does_not_find_its_database_tells_no_password(services: Services) -> None:
-    """The accounts' URL has one."""
-    accounts = services.folder / "secrets" / "basic_auth.ini"
-    good = accounts.read_text()
-    accounts.write_text(re.sub(r":\d+/", ":9/", good))
-    env = services.environment("mlflow") | {"MLFLOW_SQLALCHEMYSTORE_POOL_SIZE": "1"}
+def test_a_server_that_does_not_find_its_database_tells_no_password(services: Services, tmp_path: Path) -> None:
+    """The URL of MLflow's accounts has one."""
+    accounts = tmp_path / "basic_auth.ini"
+    accounts.write_text(re.sub(r":\d+/", ":9/", (services.folder / "secrets" / "basic_auth.ini").read_text()))
+    env = services.environment("mlflow") | {"MLFLOW_AUTH_CONFIG_PATH": str(accounts)}
+    command = [re.sub("^--port=.*", f"--port={free_port()}", word) for word in services.command("mlflow")]
+    lost = Server(command, env, tmp_path / "lost.log")
+    lost.start()
     try:
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            subprocess.run(["true"], check=True)
-        done = subprocess.Popen(
-            [word.replace(str(services.ports["mlflow"]), "0") for word in services.command("mlflow")],
-            env=env,
-            cwd=services.folder,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-        try:
-            out = done.communicate(timeout=60)[0]
-        except subprocess.TimeoutExpired:
-            import os
-
-            os.killpg(done.pid, signal.SIGKILL)
-            out = done.communicate()[0]
+        poll(lambda: b"refused" in lost.log.read_bytes() or lost.over(), "error")
     finally:
-        accounts.write_text(good)
-    assert b"refused" in out
-    assert found_in(services.secrets.values(), {"log": out}) == []
+        lost.stop(signal.SIGKILL)
+    told = {"log": lost.log.read_bytes()}
+    assert found_in(["refused"], told) == ["log"] and found_in(services.secrets.values(), told) == []
