@@ -44,7 +44,7 @@ def advisories() -> Iterator[str]:
 
 
 def recipes() -> Iterator[str]:
-    """Rules of hadolint and checkov. One that does not fit is left out beside what it is about, and why is said there."""
+    """Rules of hadolint and checkov; those that do not fit are left out, each with its reason, in k8s/checkov.yaml."""
     files = sorted(str(file.relative_to(ROOT)) for file in (ROOT / "docker").glob("*Dockerfile"))
     if files:
         done = subprocess.run(["hadolint", *files], cwd=ROOT, capture_output=True, text=True)

@@ -68,8 +68,8 @@ def stored(services: Services, name: str) -> dict[str, bytes]:
 
 def checkpoint(services: Services, name: str) -> int:
     """The epoch of a sweep's newest checkpoint."""
-    names = [key for key in services.names("lca-sweep") if key.startswith(f"sweeps/{name}-") and "/checkpoints/" in key]
-    return max(map(layout.epoch_of, names), default=0)
+    names = [key for key in services.names("lca-sweep") if f"sweeps/{name}-" in key and "/checkpoints/" in key]
+    return max((layout.epoch_of(key) for key in names if not key.endswith("/")), default=0)
 
 
 def assert_nothing_lost(services: Services, name: str) -> None:

@@ -2,7 +2,9 @@
 # Prints Secrets with fresh random passwords, for kubectl apply -f -. Run it once: a database keeps the passwords that
 # it was made with, so that a second set would lock everybody out.
 #   k8s/secrets.example/make.sh | kubectl apply -f -
+#   k8s/secrets.example/make.sh db.example.org:5432 > secrets.yaml    where PostgreSQL is elsewhere; edit, then apply
 set -eu
+database=${1:-postgres:5432}
 
 word() {
   od -An -N24 -tx1 /dev/urandom | tr -d ' \n'
@@ -36,7 +38,7 @@ entry password "$(word)"
 entry flask_secret_key "$(word)"
 printf '  basic_auth.ini: |\n'
 printf '    [mlflow]\n    default_permission = NO_PERMISSIONS\n'
-printf '    database_uri = postgresql+psycopg://mlflow_auth:%s@postgres:5432/mlflow_auth\n' "$mlflow_auth"
+printf '    database_uri = postgresql+psycopg://mlflow_auth:%s@%s/mlflow_auth\n' "$mlflow_auth" "$database"
 
 secret s3
 entry access_key "$access_key"

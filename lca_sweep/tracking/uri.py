@@ -35,3 +35,9 @@ def page(uri: str, experiment_id: str) -> str:
     """Address of an experiment's table of runs (the UI itself opens on another tab)."""
     base = without_password(uri).rstrip("/") if kind(uri) == "http" else LOCAL_UI
     return f"{base}/#/experiments/{experiment_id}/runs?workflowType=machine_learning"
+
+
+def run_page(uri: str, experiment_id: str, run: str) -> str:
+    """Address of one run."""
+    base = without_password(uri).rstrip("/") if kind(uri) == "http" else LOCAL_UI
+    return f"{base}/#/experiments/{experiment_id}/runs/{run}"
