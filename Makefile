@@ -8,12 +8,14 @@ PY := .venv/bin/python
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help sweep test test-manifests test-image test-cluster audit lint bench chaos clean
+.PHONY: help sweep test test-manifests test-image test-cluster audit compose compose-secrets lint bench chaos clean
 
 help:
 	@echo 'make sweep   search the hyperparameters on MNIST        (ARGS="sweep.trials=64" changes knobs)'
 	@echo 'make test    run all tests; pytest alone: the quick ones (ARGS="-k pack" goes to pytest)'
 	@echo 'make test-manifests, test-image, test-cluster: docker/ and k8s/ for real (root, Debian; see docs/kubernetes.md)'
+	@echo 'make compose  a cluster on this machine, in containers: docs/compose.md'
+	@echo 'make audit   known weaknesses of what is installed, in docker/ and k8s/, and secrets in the history'
 	@echo 'make lint    check style, formatting and types'
 	@echo 'make bench   measure the speed'
 	@echo 'make chaos   kill a sweep a hundred times and compare      (ARGS="--kills 20")'
@@ -33,6 +35,17 @@ test-image: .venv/test.ok
 
 test-cluster: .venv/cluster.ok
 	@$(PY) -m pytest -m cluster -n 0 $(ARGS)
+
+compose: docker/.env
+	@docker compose -f docker/compose.yaml up --build --detach $(ARGS)
+
+compose-secrets: docker/.env
+
+docker/.env:
+	@'$(PYTHON)' docker/make_secrets.py
+
+audit: .tools/ok
+	@PATH="$(CURDIR)/.tools/bin:$$PATH" .tools/bin/python .ci/audit.py $(ARGS)
 
 lint: .venv/lint.ok
 	@$(PY) -m ruff check .

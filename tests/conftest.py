@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 from lca_sweep.tracking.quiet import behave
+
+if TYPE_CHECKING:
+    from services_helpers import Services
 
 # Before torch, ray or mlflow are imported, and for the processes that tests start.
 os.environ.update(
@@ -41,3 +48,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if not torch.cuda.is_available():
         for item in wanting:
             item.add_marker(pytest.mark.skip(reason="no CUDA device"))
+
+
+@pytest.fixture(scope="session")
+def services() -> Iterator[Services]:
+    """PostgreSQL, S3 and MLflow as docker/compose.yaml has them, for the tests marked `cluster`."""
+    from services_helpers import started
+
+    # not in pytest's own folder, which nobody but its owner may enter: PostgreSQL is not run by root
+    with tempfile.TemporaryDirectory(prefix="lca-services-") as folder, started(Path(folder)) as running:
+        yield running

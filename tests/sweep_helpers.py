@@ -257,13 +257,13 @@ def records(folder: Path) -> list[Record]:
                 str(run[2]),
                 dict(rows("SELECT key, value FROM tags WHERE run_uuid = ?", run[0])),
                 dict(rows("SELECT key, value FROM params WHERE run_uuid = ?", run[0])),
-                _points(rows("SELECT key, step, value, is_nan FROM metrics WHERE run_uuid = ? ORDER BY step", run[0])),
+                points(rows("SELECT key, step, value, is_nan FROM metrics WHERE run_uuid = ? ORDER BY step", run[0])),
             )
             for run in runs
         ]
 
 
-def _points(rows: Sequence[tuple[str, int, float, int]]) -> Metrics:
+def points(rows: Sequence[tuple[str, int, float, int]]) -> Metrics:
     points: Metrics = {}
     for key, step, value, is_nan in rows:
         points.setdefault(key, []).append((step, float("nan") if is_nan else value))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import logging
 import os
+import secrets
 import shlex
 import signal
 import sys
@@ -30,16 +31,19 @@ QUIET = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
 PENDING = "TUNE_MAX_PENDING_TRIALS_PG"  # Tune asks a cluster for so many places at once; the ledger for how many
+# what makes Ray keep to 127.0.0.1, as it does on Windows and macOS; else a part of it listens at every address
+LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+TOKENS = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
 
 
 @contextmanager
 def connected(cluster: Cluster) -> Iterator[Resources]:
     """Ray up and connected; a local one is taken down at the end. Raises SweepError if that is not possible."""
-    quiet = QUIET if cluster.address == "local" else {**QUIET, PENDING: "10000"}
-    os.environ.update({name: value for name, value in quiet.items() if name not in os.environ})
+    address = cluster.address
+    manners = QUIET | (_private() if address == "local" else {PENDING: "10000"})
+    os.environ.update({name: value for name, value in manners.items() if name not in os.environ})
     import ray
 
-    address = cluster.address
     if address == "auto":
         address = os.environ.get("RAY_ADDRESS", "")
         if not address:  # Ray would join whatever runs on this machine, be it somebody's private sweep
@@ -61,6 +65,14 @@ def connected(cluster: Cluster) -> Iterator[Resources]:
         else:
             _same_package(address)
             yield elastic(cluster, _machines)
+
+
+def _private() -> dict[str, str]:
+    """A Ray of our own is nobody else's: it keeps to this machine, and its token to our processes.
+
+    Ray itself would write one to ~/.ray, for everybody who may look there, and for every Ray of the user's.
+    """
+    return LOOPBACK if any(name in os.environ for name in TOKENS) else LOOPBACK | {TOKENS[0]: secrets.token_hex(32)}
 
 
 def _watched(address: str) -> AbstractContextManager[None]:
