@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
+from urllib.parse import quote
 
 from lca_sweep.config import without_password
+from lca_sweep.core.objective import Objective
 
 DEFAULT = "sqlite:///mlflow.db"  # MLflow's own
 LOCAL_UI = "http://127.0.0.1:5000"  # where `mlflow ui` listens
@@ -31,7 +33,29 @@ def ui_command(uri: str) -> str:
     return f"mlflow ui --backend-store-uri {shlex.quote(without_password(uri))}"
 
 
-def page(uri: str, experiment_id: str) -> str:
-    """Address of an experiment's table of runs (the UI itself opens on another tab)."""
+def page(uri: str, place: str) -> str:
+    """Address of a place in the UI, which is where the store's server is, or where `mlflow ui` listens."""
     base = without_password(uri).rstrip("/") if kind(uri) == "http" else LOCAL_UI
-    return f"{base}/#/experiments/{experiment_id}/runs?workflowType=machine_learning"
+    return f"{base}/{place}"
+
+
+def runs_place(experiment_id: str, uid: str = "", first: Objective | None = None) -> str:
+    """An experiment's table of runs (the UI itself opens on another tab); of one sweep, the best by `first` on top."""
+    place = f"#/experiments/{experiment_id}/runs?workflowType=machine_learning"
+    if uid:
+        own = quote(f"tags.lca.sweep_id = '{uid}'", safe="")
+        place += f"&searchFilter={own}"
+    if first:
+        order = quote(f"metrics.`{first.metric}`", safe="")
+        place += f"&orderByKey={order}&orderByAsc={'false' if first.maximize else 'true'}"
+    return place
+
+
+def run_place(experiment_id: str, run: str) -> str:
+    """The page of a run."""
+    return f"#/experiments/{experiment_id}/runs/{run}"
+
+
+def model_place(name: str) -> str:
+    """The page of a registered model."""
+    return f"#/models/{quote(name, safe='')}"

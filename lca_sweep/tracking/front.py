@@ -1,0 +1,105 @@
+"""The front page of a sweep in the MLflow UI: the description of its run, in Markdown."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lca_sweep.tracking.note import cell, how_to_load, link, table, tables
+from lca_sweep.tracking.records import BestTrial, SweepEnd, SweepRecord, Table
+from lca_sweep.tracking.registry import model_name
+from lca_sweep.tracking.store import LONGEST_TAG
+from lca_sweep.tracking.uri import model_place, run_place, runs_place
+
+MOST = 10  # so many trials of a Pareto set are named
+LEAF = {"low", "high", "choices", "value"}  # what says of a knob what it may be
+
+
+@dataclass(frozen=True)
+class Front:
+    """The page of one sweep; `run` tells the id of a trial's run, or nothing."""
+
+    sweep: SweepRecord
+    experiment_id: str
+    run: Callable[[int], str]
+
+    def running(self) -> str:
+        """While it runs: what it searches, what an earlier start has found, where to look."""
+        return self._page("running", "", [*map(self._table, self.sweep.tables), *self._search()])
+
+    def ended(self, end: SweepEnd) -> str:
+        """At its end: the trials by state, the best ones side by side, and the best one with all that it came to."""
+        return self._page(end.status, end.message, list(self._result(end)), end.question, end.best)
+
+    def _page(
+        self, state: str, message: str, parts: Sequence[str], question: str = "", best: BestTrial | None = None
+    ) -> str:
+        asked = question or self.sweep.question
+        head = [*([asked] if asked else []), f"### Sweep `{self.sweep.name}`: {state}", *([message] if message else [])]
+        place = runs_place(self.experiment_id, self.sweep.uid, self.sweep.goal.first)
+        head.append(f"[All its runs]({place}), by {self.sweep.goal.first.metric}, the best first.")
+        return _fitting([*head, *parts, *self._practice(best)])
+
+    def _result(self, end: SweepEnd) -> Iterator[str]:
+        yield table("Trials", "", end.counts.items())
+        if end.best is None:
+            yield "No trial is complete."
+            return
+        if end.pareto:
+            names = ", ".join(f"{number:04d}" for number in end.pareto[:MOST])
+            more = f" and {len(end.pareto) - MOST} more" if len(end.pareto) > MOST else ""
+            yield f"Pareto set, by the first objective: trials {names}{more} (tag `pareto`)"
+        yield from map(self._table, end.tables)
+        yield f"**Best: {self._trial(end.best.number, 'trial ')}** with {end.best.value:.6g} (tag `best`)"
+        yield from tables(end.best)
+
+    def _search(self) -> list[str]:
+        """What is searched, and for what."""
+        goal = self.sweep.goal
+        rows = [("objective", ", ".join(map(str, goal.objectives)))]
+        rows += [("constraint", str(bound)) for bound in goal.constraints]
+        return [table("Search", "", [*rows, *_leaves(self.sweep.space)])]
+
+    def _practice(self, best: BestTrial | None) -> list[str]:
+        """What to type, where things lie, how to open the model."""
+        parts = []
+        if self.sweep.commands:
+            typed = "\n".join(f"{command}  # {what}" for what, command in self.sweep.commands.items())
+            again = "The command that began it, again, trains what is missing, and nothing twice."
+            parts.append(f"#### To go on\n\n{again}\n\n```sh\n{typed}\n```")
+        if self.sweep.places:
+            rows = [(what, f"`{where}`") for what, where in self.sweep.places.items()]
+            parts.append(table("Where things lie", "", rows))
+        if best and best.artifacts:
+            model = model_name(self.sweep.name)
+            parts.append(f"#### The model\n\n{link(model, model_place(model))} in the registry\n\n{how_to_load(model)}")
+        return parts
+
+    def _table(self, told: Table) -> str:
+        head = [told.title, *told.head]
+        lines = ["| " + " | ".join(map(cell, head)) + " |", "| " + " | ".join(["---:"] * len(head)) + " |"]
+        for number, cells in told.trials.items():
+            lines.append("| " + " | ".join([self._trial(number), *map(cell, cells)]) + " |")
+        return "\n".join(lines)
+
+    def _trial(self, number: int, word: str = "") -> str:
+        run = self.run(number)
+        return link(f"{word}{number:04d}", run_place(self.experiment_id, run) if run else "")
+
+
+def _fitting(parts: list[str]) -> str:
+    """As many of the parts, from the first on, as MLflow keeps: a part that is cut off could be misread."""
+    while len(whole := "\n\n".join(parts)) > LONGEST_TAG and len(parts) > 1:
+        parts = parts[:-1]
+    return whole
+
+
+def _leaves(space: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """The knobs of a search space as it was written, with what they may be."""
+    for name, value in space.items():
+        if isinstance(value, Mapping) and not value.keys() & LEAF:
+            yield from _leaves(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", json.dumps(value, default=str)
