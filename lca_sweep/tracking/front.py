@@ -27,33 +27,37 @@ class Front:
 
     def running(self) -> str:
         """While it runs: what it searches, what an earlier start has found, where to look."""
-        return self._page("running", "", [*map(self._table, self.sweep.tables), *self._search()])
+        found = [*map(self._table, self.sweep.tables)]
+        return self._page("running", [], [*found, *self._search()])
 
     def ended(self, end: SweepEnd) -> str:
-        """At its end: the trials by state, the best ones side by side, and the best one with all that it came to."""
-        return self._page(end.status, end.message, list(self._result(end)), end.question, end.best)
+        """At its end: the best trial, the trials by state, the best ones side by side, all that the best came to."""
+        told = [end.message] if end.message else []
+        return self._page(end.status, [*told, self._best(end.best)], list(self._result(end)), end.question, end.best)
 
     def _page(
-        self, state: str, message: str, parts: Sequence[str], question: str = "", best: BestTrial | None = None
+        self, state: str, news: Sequence[str], parts: Sequence[str], question: str = "", best: BestTrial | None = None
     ) -> str:
-        asked = question or self.sweep.question
-        head = [*([asked] if asked else []), f"### Sweep `{self.sweep.name}`: {state}", *([message] if message else [])]
-        place = runs_place(self.experiment_id, self.sweep.uid, self.sweep.goal.first)
-        head.append(f"[All its runs]({place}), by {self.sweep.goal.first.metric}, the best first.")
+        """What counts comes first: the UI shows a few lines, and the rest to whoever asks for it."""
+        asked, first = question or self.sweep.question, self.sweep.goal.first
+        head = [*([asked] if asked else []), f"### Sweep `{self.sweep.name}`: {state}", *news]
+        place = runs_place(self.experiment_id, self.sweep.uid, first)
+        head.append(f"{link('All its runs', place)}, by {first.metric}, the best first.")
         return _fitting([*head, *parts, *self._practice(best)])
+
+    def _best(self, best: BestTrial | None) -> str:
+        if best is None:
+            return "No trial is complete."
+        return f"**Best: {self._trial(best.number, 'trial ')}** with {best.value:.6g} (tag `best`)"
 
     def _result(self, end: SweepEnd) -> Iterator[str]:
         yield table("Trials", "", end.counts.items())
-        if end.best is None:
-            yield "No trial is complete."
-            return
         if end.pareto:
             names = ", ".join(f"{number:04d}" for number in end.pareto[:MOST])
             more = f" and {len(end.pareto) - MOST} more" if len(end.pareto) > MOST else ""
             yield f"Pareto set, by the first objective: trials {names}{more} (tag `pareto`)"
         yield from map(self._table, end.tables)
-        yield f"**Best: {self._trial(end.best.number, 'trial ')}** with {end.best.value:.6g} (tag `best`)"
-        yield from tables(end.best)
+        yield from tables(end.best) if end.best else []
 
     def _search(self) -> list[str]:
         """What is searched, and for what."""

@@ -9,7 +9,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT
 
 from lca_sweep.tracking.records import DataRecord
 
-LONGEST_DIGEST = 36  # characters, as MLflow has it
+DIGEST = 16  # characters, as in the tag `data.digest`; MLflow takes 36
 
 
 def inputs_of(data: DataRecord) -> list[DatasetInput]:
@@ -21,7 +21,7 @@ def inputs_of(data: DataRecord) -> list[DatasetInput]:
         DatasetInput(
             Dataset(
                 name=f"{data.name} {context}",
-                digest=data.digest[:LONGEST_DIGEST],
+                digest=data.digest[:DIGEST],
                 source_type="lca_sweep",
                 source=json.dumps({"data.name": data.name}),
                 schema=_schema(data),

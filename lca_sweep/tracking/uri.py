@@ -10,6 +10,7 @@ from lca_sweep.config import without_password
 from lca_sweep.core.objective import Objective
 
 DEFAULT = "sqlite:///mlflow.db"  # MLflow's own
+TRAINING = "?workflowType=machine_learning"  # else the UI shows what is for language models beside it
 LOCAL_UI = "http://127.0.0.1:5000"  # where `mlflow ui` listens
 
 
@@ -40,8 +41,8 @@ def page(uri: str, place: str) -> str:
 
 
 def runs_place(experiment_id: str, uid: str = "", first: Objective | None = None) -> str:
-    """An experiment's table of runs (the UI itself opens on another tab); of one sweep, the best by `first` on top."""
-    place = f"#/experiments/{experiment_id}/runs?workflowType=machine_learning"
+    """An experiment's table of runs; of one sweep, with the best by `first` on top."""
+    place = f"#/experiments/{experiment_id}/runs{TRAINING}"
     if uid:
         own = quote(f"tags.lca.sweep_id = '{uid}'", safe="")
         place += f"&searchFilter={own}"
@@ -53,9 +54,9 @@ def runs_place(experiment_id: str, uid: str = "", first: Objective | None = None
 
 def run_place(experiment_id: str, run: str) -> str:
     """The page of a run."""
-    return f"#/experiments/{experiment_id}/runs/{run}"
+    return f"#/experiments/{experiment_id}/runs/{run}{TRAINING}"
 
 
 def model_place(name: str) -> str:
     """The page of a registered model."""
-    return f"#/models/{quote(name, safe='')}"
+    return f"#/models/{quote(name, safe='')}{TRAINING}"
