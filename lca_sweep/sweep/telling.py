@@ -31,11 +31,13 @@ def commands(folder: Folder) -> dict[str, str]:
 def places(config: Config, folder: Folder) -> dict[str, str]:
     """Where what survives of the sweep lies, without passwords."""
     study = config.search.storage or str(folder.path / JOURNAL)
-    storage = config.sweep.storage or str(folder.path)
+    mark = f"-{folder.uid[:8]}"
+    own = folder.study.removesuffix(mark) + mark  # as reporting.storage_of has it
+    storage = f"{own} in {without_password(config.sweep.storage)}" if config.sweep.storage else str(folder.path)
     return {
         "folder of the sweep": str(folder.path),
         "study (Optuna)": without_password(study),
-        "checkpoints and weights": without_password(storage),
+        "checkpoints and weights": storage,
         "configuration, search space": "config.yaml and space.yaml among the artifacts of this run",
     }
 
@@ -43,7 +45,8 @@ def places(config: Config, folder: Folder) -> dict[str, str]:
 def best_table(title: str, rows: Sequence[Row], metrics: Mapping[int, Mapping[str, float]], goal: Goal) -> Table:
     """Trials beside each other: objectives, some metrics of the last epoch, and the searched knobs."""
     aims = [part.metric for part in goal.objectives]
-    others = {name: short for name, short in COLUMNS.items() if name not in aims}
+    there = set().union(*metrics.values())
+    others = {name: short for name, short in COLUMNS.items() if name in there and name not in aims}
     knobs = list(dict.fromkeys(knob for row in rows for knob in row.params))
 
     def cells(row: Row) -> list[str]:

@@ -70,4 +70,4 @@ def overall(metrics: Mapping[str, float]) -> dict[str, float]:
 
 def cell(value: Any) -> str:
     """What does not break the table."""
-    return str(value).replace("|", "\\|").replace("\n", " ")
+    return " ".join(str(value).splitlines()).replace("|", "\\|")
