@@ -12,14 +12,15 @@ import os
 import re
 import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from lca_sweep import __version__
+from lca_sweep.checking import Parser, checked_sweep, own_folder
 from lca_sweep.commands import COMMANDS
 from lca_sweep.compose import compose, config_dir, groups, hydra_words, register
-from lca_sweep.config import Config, KnobError, validate
+from lca_sweep.config import Config
 from lca_sweep.core.errors import UserError
 from lca_sweep.overrides import UsageError
 
@@ -38,14 +39,24 @@ lca_sweep {version}: sweeps over spike-and-slab networks trained by gBP
   python -m lca_sweep +sweep=mnist sweep.space.trainer.lr.low=1e-3
   python -m lca_sweep +sweep=mnist '~sweep.space.model' model.width=100
 
-  python -m lca_sweep list, status [NAME]    how sweeps stand (also as --json)
+  python -m lca_sweep list, status [NAME]    how sweeps stand
+  python -m lca_sweep show [NAME] TRIAL      one trial: its knobs and metrics
+  python -m lca_sweep compare A B            two sweeps side by side
+  python -m lca_sweep ui [NAME]              the MLflow UI on its runs
   python -m lca_sweep set NAME trials=64     or concurrency=2, while it runs
   python -m lca_sweep enqueue NAME trainer.lr=0.05  or --csv FILE: trained next
   python -m lca_sweep stop NAME              end a running sweep in order
+  python -m lca_sweep resume [NAME]          go on with what was interrupted
   python -m lca_sweep report NAME            make its page of figures anew
+  python -m lca_sweep doctor [WORDS]         would a run find what it needs?
+  python -m lca_sweep submit +sweep=mnist cluster=kubernetes
+                                             run it on a Ray cluster elsewhere
+                  --address http://HOST:8265 (or RAY_API_SERVER_ADDRESS); its
+                  words are a sweep's; --no-wait; --attach ID, --stop ID
 
-The same command again resumes what was interrupted; more trials extend it.
+The same command again resumes, too; more trials extend a sweep.
 Ctrl-C once finishes the epoch and saves it; twice ends at once.
+list, status, show, compare, doctor: --json for programs.
 lca-sweep is short for python -m lca_sweep.
 
 Groups of knobs, and their choices (conf/GROUP/CHOICE.yaml)
@@ -59,12 +70,21 @@ Flags
                     eval "$(lca-sweep -sc install=bash)"
   LCA_SWEEP_DEBUG=1 (in the environment) shows the traceback of any error
 
-Written here: {sweeps}/NAME/ (study, checkpoints, logs), {uri} (see mlflow ui)
+Written here: {sweeps}/NAME/ (study, checkpoints, logs), {uri} (see ui)
+
+Exit status: 0 done; 1 no trial is complete, or doctor finds something wrong;
+2 refused; 3 something was lost; 130 interrupted; 143 terminated. resume NAME
+goes on after 3, 130 and 143.
 """
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Do what the words say (those of the process by default); the exit status (for a mishap `UserError.status`)."""
+    """Do what the words say (those of the process by default); the exit status.
+
+    0: done, or as far as a goal or a time budget goes, or `ui` was ended; 1: a sweep is done and no trial is complete,
+    or `doctor` has found something wrong; 2: refused, and nothing was begun; 3: something that a sweep needs was lost
+    (`UserError.status`); 130, 143: interrupted, terminated. After 3, 130 and 143 the same command goes on, as `resume`.
+    """
     try:
         return _open(sys.argv[1:] if argv is None else list(argv))
     except KeyboardInterrupt:
@@ -101,7 +121,7 @@ def _open(argv: list[str]) -> int:
         return COMMANDS[argv[0]](argv[1:])
     flags = _parser().parse_intermixed_args(argv)
     _refuse_misuse(flags)
-    folders = [config_dir(), *_own_folder(flags.config_dir)]
+    folders = [config_dir(), *own_folder(flags.config_dir)]
     if any((flags.version, flags.help, flags.cfg, flags.info, flags.hydra_help, flags.shell_completion)):
         return _show(_answer_to(flags, folders))
     return _run(flags.overrides, folders)
@@ -127,29 +147,12 @@ def _show(text: str) -> int:
 
 def _run(words: Sequence[str], folders: Sequence[Path]) -> int:
     """Check everything that can be checked before anything is written, then start."""
-    config = compose(words, folders)
-    validate(config)
-    from lca_sweep.search.aims import check_goal  # after a wrong knob was refused: Optuna takes a while to import
-    from lca_sweep.search.space import parse, resolved
-
-    try:
-        space = parse(config.sweep.space, config)
-    except KnobError as error:
-        from lca_sweep.places import located
-
-        raise located(error, words, folders) from error
-    check_goal(config, space)
-    return start(resolved(config, space), space)
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{message} (see --help)")
+    return start(*checked_sweep(words, folders))
 
 
 def _parser() -> argparse.ArgumentParser:
     """Our flags, named as Hydra's; the others of Hydra's have no meaning here."""
-    parser = _Parser(prog="lca_sweep", add_help=False, allow_abbrev=False)
+    parser = Parser(prog="lca_sweep", add_help=False, allow_abbrev=False)
     parser.add_argument("overrides", nargs="*")
     for names in (("--help", "-h"), ("--version",), ("--multirun", "-m"), ("--resolve",)):
         parser.add_argument(*names, action="store_true")
@@ -171,15 +174,6 @@ def _refuse_misuse(flags: argparse.Namespace) -> None:
             raise UsageError(f"--{flag}: goes with --cfg only")
 
 
-def _own_folder(name: str | None) -> list[Path]:
-    if name is None:
-        return []
-    folder = Path(name).resolve()
-    if not folder.is_dir():
-        raise UsageError(f"--config-dir {name}: no such folder")
-    return [folder]
-
-
 def _ask_hydra(flags: argparse.Namespace, folders: list[Path]) -> str:
     """Hydra's answer to a question about the configuration, or to the shell's for completions."""
     words = flags.overrides
@@ -188,13 +182,38 @@ def _ask_hydra(flags: argparse.Namespace, folders: list[Path]) -> str:
         words = hydra_words(words, folders)
     elif flags.shell_completion and not re.fullmatch(r"(install|uninstall|query)=(bash|fish|zsh)", " ".join(words)):
         raise UsageError("-sc: needs install=SHELL or uninstall=SHELL, SHELL being bash, fish or zsh")
-    status, answer, complaint = _hydra([*_hydra_flags(flags), *words], str(folders[0]))
+    ask = [*_hydra_flags(flags), *words]
     if words[:1] and words[0].startswith("query="):
-        return answer  # whatever is wrong: nothing disturbs who is still typing a word
+        return _completions(ask, folders[0])
+    status, answer, complaint = _hydra(ask, str(folders[0]))
     if status != 0:
         raise UsageError(complaint.strip())
     sys.stderr.write(complaint)
     return answer
+
+
+def _completions(ask: list[str], folder: Path) -> str:
+    """What the shell is told; whatever is wrong: nothing disturbs who is still typing a word."""
+    from lca_sweep.completing import completed, typed
+
+    def knobs(line: str) -> str:
+        with _environment("COMP_LINE", line):
+            return _hydra(ask, str(folder))[1]
+
+    found = completed(typed(), knobs)
+    return ("\n".join(found.split()) if ask[-1] == "query=fish" else found) + "\n"
+
+
+@contextlib.contextmanager
+def _environment(name: str, value: str) -> Iterator[None]:
+    """With a variable set, for as long as this lasts."""
+    before = os.environ.get(name)
+    os.environ[name] = value
+    try:
+        yield
+    finally:
+        os.environ.pop(name)
+        os.environ.update({} if before is None else {name: before})
 
 
 def _hydra(words: list[str], folder: str) -> tuple[int, str, str]:

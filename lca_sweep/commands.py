@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from lca_sweep.compose import compose, config_dir
-from lca_sweep.config import Config
-from lca_sweep.core.knobs import flat, replace
+from lca_sweep.arguments import flag, named, option, optional, place, sets, several, whole
+from lca_sweep.checking import checked_sweep, own_folder
+from lca_sweep.compose import config_dir
+from lca_sweep.core.knobs import replace
 from lca_sweep.overrides import UsageError
 
 if TYPE_CHECKING:
@@ -18,52 +18,54 @@ if TYPE_CHECKING:
 NUMBERS = ("trials", "concurrency")  # that a running sweep may be given anew
 LOOKING = ("sweep.dir", "sweep.storage", "search.storage", "data.dir", "analysis")  # knobs that `report` may be told
 
+SHOWING = ("sweep.dir", "sweep.storage", "search.storage", "tracking.uri")  # knobs that `show` may be told
+
 
 def stop(words: Sequence[str]) -> int:
     """`stop NAME [sweep.dir=DIR]`."""
-    name, values = _named("stop", words, ("sweep.dir",))
+    name, values = named("stop", words, ("sweep.dir",))
     from lca_sweep.sweep.stop import stop
 
-    return stop(_place(values), name)
+    return stop(place(values), name)
 
 
 def report(words: Sequence[str]) -> int:
     """`report NAME [sweep.dir=DIR] [analysis=all] ...`."""
-    name, values = _named("report", words, LOOKING)
+    name, values = named("report", words, LOOKING)
     from dataclasses import replace as other
 
     from lca_sweep.sweep.known import find
     from lca_sweep.sweep.reporting import report
 
-    known = find(_place(values), name, "report")
+    known = find(place(values), name, "report")
     return report(other(known, config=replace(known.config, values)))
 
 
 def list_sweeps(words: Sequence[str]) -> int:
     """`list [--json] [sweep.dir=DIR]`."""
-    words, as_json = _flag("--json", words)
-    values = _optional("list", words, ("sweep.dir",), names=0)[1]
+    words, as_json = flag("--json", words)
+    values = optional("list", words, ("sweep.dir",), names=0)[1]
     from lca_sweep.sweep.listing import show_list
 
-    return show_list(_place(values), as_json)
+    return show_list(place(values), as_json)
 
 
 def status(words: Sequence[str]) -> int:
     """`status [NAME] [--json] [sweep.dir=DIR] [search.storage=URL]`."""
-    words, as_json = _flag("--json", words)
-    names, values = _optional("status", words, ("sweep.dir", "search.storage"), names=1)
+    words, as_json = flag("--json", words)
+    names, values = optional("status", words, ("sweep.dir", "search.storage"), names=1)
     from lca_sweep.sweep.listing import show_status
 
-    return show_status(_place(values), _known(names[0], values, "status") if names else None, as_json)
+    return show_status(place(values), _known(names[0], values, "status") if names else None, as_json)
 
 
 def enqueue(words: Sequence[str]) -> int:
     """`enqueue NAME trainer.lr=0.05 ... [--csv FILE] [sweep.dir=DIR] [search.storage=URL]`."""
-    words, file = _option("--csv", words, "enqueue")
+    words, file = option("--csv", words, "enqueue")
     options = ("sweep.dir", "search.storage")
-    texts = dict(word.split("=", 1) for word in words if "=" in word and not any(_sets(word, knob) for knob in options))
-    rest = [word for word in words if "=" not in word or any(_sets(word, knob) for knob in options)]
-    name, values = _named("enqueue", rest, options, "enqueue NAME trainer.lr=0.05 ... or enqueue NAME --csv FILE")
+    texts = dict(word.split("=", 1) for word in words if "=" in word and not any(sets(word, knob) for knob in options))
+    rest = [word for word in words if "=" not in word or any(sets(word, knob) for knob in options)]
+    name, values = named("enqueue", rest, options, "enqueue NAME trainer.lr=0.05 ... or enqueue NAME --csv FILE")
     if bool(texts) == bool(file):
         raise UsageError("enqueue: write enqueue NAME trainer.lr=0.05 ... or enqueue NAME --csv FILE")
     from lca_sweep.sweep.enqueuing import enqueue
@@ -75,13 +77,83 @@ def set_numbers(words: Sequence[str]) -> int:
     """`set NAME trials=64 concurrency=2 [sweep.dir=DIR]`."""
     numbers = [word for word in words if word.partition("=")[0] in NUMBERS and "=" in word]
     usage = "set NAME trials=64 concurrency=2, or one of the two"
-    name, values = _named("set", [word for word in words if word not in numbers], ("sweep.dir",), usage)
-    wish = {what: _whole(what, text) for what, _, text in (word.partition("=") for word in numbers)}
+    name, values = named("set", [word for word in words if word not in numbers], ("sweep.dir",), usage)
+    wish = {what: whole(f"set: {what}=", text) for what, _, text in (word.partition("=") for word in numbers)}
     if not wish:
         raise UsageError(f"set: write {usage}")
     from lca_sweep.sweep.wishes import ask
 
-    return ask(_place(values), name, wish)
+    return ask(place(values), name, wish)
+
+
+def ui(words: Sequence[str]) -> int:
+    """`ui [NAME] [--port N] [sweep.dir=DIR] [tracking.uri=URI]`."""
+    words, text = option("--port", words, "ui", "a number")
+    port = None if text is None else whole("ui: --port ", text, most=65535)
+    usage = "ui [NAME] [--port N] [sweep.dir=DIR] [tracking.uri=URI]"
+    names, values = several("ui", words, ("sweep.dir", "tracking.uri"), (0, 1), usage)
+    from lca_sweep.sweep.known import find, now
+    from lca_sweep.sweep.overview import latest, there_are
+    from lca_sweep.sweep.ui import ui
+
+    where, known = place(values), None
+    if names:
+        known = now(find(where, names[0], "ui"))
+    elif there_are(where):
+        known = latest(where, "ui")
+    return ui(known, values.get("tracking.uri"), port)
+
+
+def show(words: Sequence[str]) -> int:
+    """`show [NAME] TRIAL [--json] [sweep.dir=DIR] [search.storage=URL] [sweep.storage=PLACE] [tracking.uri=URI]`."""
+    words, as_json = flag("--json", words)
+    usage = "show [NAME] TRIAL [--json] [sweep.dir=DIR]"
+    names, values = several("show", words, SHOWING, (1, 2), usage)
+    trial = whole("show: ", names[-1], least=0)
+    from lca_sweep.sweep.overview import latest
+    from lca_sweep.sweep.showing import show
+
+    name = names[0] if len(names) == 2 else latest(place(values), "show").name
+    return show(_known(name, values, "show"), trial, as_json)
+
+
+def resume(words: Sequence[str]) -> int:
+    """`resume [NAME] [sweep.trials=64] ...`: all knobs that may change, and URLs with their passwords."""
+    from lca_sweep.sweep.resuming import CHANGES, resume
+
+    names, values = several("resume", words, CHANGES, (0, 1), "resume [NAME] [sweep.trials=N] [sweep.dir=DIR]")
+    from lca_sweep.sweep import run
+
+    return run(*resume(place(values), names[0] if names else None, values))
+
+
+def doctor(words: Sequence[str]) -> int:
+    """`doctor [WORDS as for a run] [--config-dir DIR] [--json]`."""
+    words, as_json = flag("--json", words)
+    words, folder = option("--config-dir", words, "doctor", "a folder")
+    if unknown := [word for word in words if word.startswith("-")]:
+        raise UsageError(f"doctor: {unknown[0]}: write doctor [WORDS as for a run] [--config-dir DIR] [--json]")
+    config, _ = checked_sweep(words, [config_dir(), *own_folder(folder)])
+    from lca_sweep.sweep.doctor import doctor
+
+    return doctor(config, as_json)
+
+
+def compare(words: Sequence[str]) -> int:
+    """`compare A B [--json] [sweep.dir=DIR]`."""
+    words, as_json = flag("--json", words)
+    names, values = several("compare", words, ("sweep.dir",), (2,), "compare A B [--json] [sweep.dir=DIR]")
+    from lca_sweep.sweep.comparing import compare
+
+    a, b = (_known(name, values, "compare") for name in names)
+    return compare(a, b, as_json)
+
+
+def submit(words: Sequence[str]) -> int:
+    """`submit WORDS [--address URL] [--no-wait] [--config-dir DIR]`, `submit --attach ID`, `submit --stop ID`."""
+    from lca_sweep.submission import submit
+
+    return submit(words)
 
 
 COMMANDS: Mapping[str, Callable[[Sequence[str]], int]] = MappingProxyType(
@@ -92,8 +164,15 @@ COMMANDS: Mapping[str, Callable[[Sequence[str]], int]] = MappingProxyType(
         "status": status,
         "enqueue": enqueue,
         "set": set_numbers,
+        "submit": submit,
+        "ui": ui,
+        "show": show,
+        "resume": resume,
+        "doctor": doctor,
+        "compare": compare,
     }
 )
+NAMED = ("stop", "report", "status", "enqueue", "set", "ui", "show", "resume", "compare")  # that take a sweep's name
 
 
 def _known(name: str, values: Mapping[str, Any], what: str) -> Known:
@@ -102,68 +181,6 @@ def _known(name: str, values: Mapping[str, Any], what: str) -> Known:
 
     from lca_sweep.sweep.known import find, now
 
-    known = now(find(_place(values), name, what))
-    told = {knob: value for knob, value in values.items() if knob == "search.storage"}
+    known = now(find(place(values), name, what))
+    told = {knob: value for knob, value in values.items() if knob in SHOWING and knob != "sweep.dir"}
     return other(known, config=replace(known.config, told))
-
-
-def _flag(flag: str, words: Sequence[str]) -> tuple[list[str], bool]:
-    """The words without a flag, and whether it is among them."""
-    return [word for word in words if word != flag], flag in words
-
-
-def _option(option: str, words: Sequence[str], command: str) -> tuple[list[str], str | None]:
-    """The words without an option and its value, and that value; UsageError where it has none."""
-    if option not in words:
-        return list(words), None
-    place = list(words).index(option)
-    if place + 1 == len(words):
-        raise UsageError(f"{command}: {option}: needs a file")
-    return [*words[:place], *words[place + 2 :]], words[place + 1]
-
-
-def _whole(what: str, text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise UsageError(f"set: {what}={text}: must be a whole number >= 1")
-    return int(text)
-
-
-def _optional(
-    command: str, words: Sequence[str], allowed: Sequence[str], names: int
-) -> tuple[list[str], dict[str, Any]]:
-    """As `_named`, for a command that need not be given a name, or (`names` = 0) cannot."""
-    found = [word for word in words if "=" not in word]
-    if len(found) > names or any(word.startswith("-") for word in found):
-        raise UsageError(f"{command}: write {command}{' [NAME]' * names} [--json] [{allowed[0]}=...]")
-    values = _named(command, ["NAME", *(word for word in words if "=" in word)], allowed)[1]
-    return found, values
-
-
-def _named(command: str, words: Sequence[str], allowed: Sequence[str], usage: str = "") -> tuple[str, dict[str, Any]]:
-    """The sweep's name, and the flat knobs that the other words set; UsageError for any other word."""
-    names = [word for word in words if "=" not in word]
-    overrides = [word for word in words if "=" in word]
-    for word in overrides:
-        if not any(_sets(word, knob) for knob in allowed):
-            raise UsageError(f"{command}: {word}: may only be {', '.join(f'{knob}=' for knob in allowed)}")
-    if len(names) != 1 or names[0].startswith("-"):
-        example = "".join(f" or {command} NAME {knob}=..." for knob in allowed[:1])
-        raise UsageError(f"{command}: write {usage or f'{command} NAME{example}'}")
-    composed = flat(compose(overrides, [config_dir()])) if overrides else {}
-    return names[0], {knob: value for knob, value in composed.items() if any(_meant(word, knob) for word in overrides)}
-
-
-def _sets(word: str, knob: str) -> bool:
-    """Whether an override is of this knob, or of one below it."""
-    key = word.partition("=")[0]
-    return key == knob or key.startswith(f"{knob}.")
-
-
-def _meant(word: str, knob: str) -> bool:
-    """Whether an override, of a knob or of a group, sets this knob."""
-    key = word.partition("=")[0]
-    return knob == key or knob.startswith(f"{key}.")
-
-
-def _place(values: Mapping[str, Any]) -> Path:
-    return Path(values.get("sweep.dir", Config().sweep.dir))

@@ -122,6 +122,8 @@ def _explain_knob(error: OmegaConfBaseException) -> str:
         return no_such_knob(name)
     if isinstance(error, MissingMandatoryValue):
         return f"{name}=???: must be set"
+    if unset := re.search(r"Environment variable '(\w+)' not found", message):
+        return f"{name}: is taken from the environment, where {unset[1]} is not set"
     if isinstance(error, ValidationError):
         return f"{name}={written(error.value)}: {_expected(name, message)}"
     return f"{name}: {message}"

@@ -186,7 +186,12 @@ class Cluster:
     """Where packs run."""
 
     address: str = knob("local", "local: a Ray of our own on this machine; else the address of a running Ray cluster")
-    packs: int | None = knob(None, "packs trained at the same time; null: as many as the resources allow", ge=1)
+    packs: int | None = knob(
+        None,
+        "packs trained at the same time; null: as many as the resources allow. Of a running cluster: so many places "
+        "are asked for, for an autoscaler to bring; null: as many as fit on the machines that are there now",
+        ge=1,
+    )
     cpus_per_pack: int = knob(1, "CPU cores, and threads, of a pack", ge=1)
     gpus_per_pack: float | None = knob(None, "GPUs of a pack, e.g. 0.5; null: 1 where there is a GPU, else 0", ge=0)
     max_failures: int = knob(3, "times in a row, without news, that a pack is started again", ge=0)

@@ -15,10 +15,10 @@ from lca_sweep.core.halving import Halving
 from lca_sweep.core.knobs import Init, Model, Trainer, TrialKnobs
 from lca_sweep.core.objective import Goal, Scored
 from lca_sweep.core.pack import Pack, Trial
-from lca_sweep.core.train import fit
-from lca_sweep.sweep.cluster import resources
+from lca_sweep.core.train import fit as train
 from lca_sweep.sweep.cost import make_pruner, pack_cost
 from lca_sweep.sweep.errors import SweepError
+from lca_sweep.sweep.room import Room, elastic, fit, resources
 
 shares = st.one_of(st.none(), st.just(0.0), st.integers(1, 8).map(lambda n: 1 / n), st.integers(1, 4).map(float))
 pruners = st.builds(
@@ -66,6 +66,43 @@ def test_a_pack_lies_on_one_machine(nodes: list[int], cpus_per_pack: int) -> Non
     assert found.packs == sum(cpus // cpus_per_pack for cpus in nodes)
 
 
+nodes = st.lists(st.dictionaries(st.sampled_from(["CPU", "GPU"]), st.integers(1, 9).map(float)), max_size=4)
+
+
+@given(st.lists(nodes, min_size=1, max_size=4), st.integers(1, 3), st.sampled_from([0.0, 0.5, 1.0]))
+def test_room_follows_the_machines_and_is_never_none(
+    looks: list[list[dict[str, float]]], cpus_per_pack: int, gpus_per_pack: float
+) -> None:
+    """Looked at anew each time, as it would be after some seconds; an empty cluster is asked for one pack."""
+    there = iter(looks)
+    room = Room(cpus_per_pack, gpus_per_pack, lambda: next(there))
+    for machines in looks:
+        room._next = 0.0
+        fits = sum(fit(cpus_per_pack, gpus_per_pack, machine) for machine in machines)
+        assert (room.there(), room()) == (fits, max(1, fits))
+    room._next = 0.0
+    assert room.there() == fits, "what does not answer counts as it was"
+
+
+@pytest.mark.parametrize("packs", [None, 4])
+def test_a_cluster_without_a_machine_is_waited_for(packs: int | None) -> None:
+    found = elastic(Cluster(packs=packs), lambda: [{"memory": 1e9}])
+    assert found.room is not None and found.device == "cpu"
+    asked = packs or 1
+    assert (
+        found.waits(packs)
+        == f"room for 0 of {asked} packs (1 CPU each) so far; waiting for machines to join the cluster"
+    )
+    assert elastic(Cluster(packs=packs), lambda: [{"CPU": 4.0}]).waits(packs) == ""
+
+
+def test_a_larger_machine_is_waited_for_if_packs_are_asked_for() -> None:
+    small = [{"CPU": 2.0}]
+    with pytest.raises(SweepError, match=r"must be <= 2 \(or cluster.packs=N: then a larger one is waited for\)"):
+        elastic(Cluster(cpus_per_pack=3), lambda: small)
+    assert elastic(Cluster(cpus_per_pack=3, packs=1), lambda: small).waits(1)
+
+
 @given(st.integers(1, 40), pruners, st.integers(1, 40), st.integers(0, 9), st.randoms(use_true_random=False))
 def test_cost_is_what_halving_leaves(
     size: int, pruner: Pruner, epochs: int, number: int, chance: random.Random
@@ -102,7 +139,7 @@ def test_cost_is_that_of_a_real_pack() -> None:
         for seed in range(7)
     ]
     pack = Pack.start([Trial(number, one) for number, one in enumerate(knobs)], data.inputs, data.classes)
-    reports = list(fit(pack, dataclasses.replace(data, train=small), Halving(2, 1)))
+    reports = list(train(pack, dataclasses.replace(data, train=small), Halving(2, 1)))
     pruner = Pruner("halving", eta=2, min_epochs=1)
     for epoch in range(1, 6):
         assert pack_cost(7, pruner, epoch) == sum(len(report.trials) for report in reports[:epoch])
@@ -113,6 +150,7 @@ RAISED = (
     "\x1b[36mray::ResourceTrainable.train()\x1b[39m (pid=7)\n  File 'x.py', line 3\nFileExistsError: [Errno 17] here\n"
 )
 DIED = "The actor died unexpectedly before finishing this task.\n\tclass_name: ResourceTrainable\n\tpid: 7\n"
+AWAY = "The actor 0a1b is unavailable: The actor is temporarily unavailable: RpcError: RPC error: Socket closed\n"
 
 
 @pytest.mark.parametrize(
@@ -122,6 +160,7 @@ DIED = "The actor died unexpectedly before finishing this task.\n\tclass_name: R
         (HEAD.format(1), "its process died"),
         (HEAD.format(1) + RAISED, "FileExistsError: [Errno 17] here"),
         (HEAD.format(1) + DIED, "The actor died unexpectedly before finishing this task."),
+        (HEAD.format(1) + AWAY, "its machine does not answer"),
         (HEAD.format(1) + RAISED + HEAD.format(2) + DIED, "The actor died unexpectedly before finishing this task."),
         (HEAD.format(1) + DIED + HEAD.format(2) + RAISED, "FileExistsError: [Errno 17] here"),
     ],

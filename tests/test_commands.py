@@ -14,40 +14,16 @@ from typing import Any
 
 import pytest
 import yaml
-from optuna.distributions import FloatDistribution, IntDistribution
+from command_helpers import ENDS, SPACE, TREE, begun, said
 from sweep_helpers import ROOT, contents
 
 from lca_sweep import cli
-from lca_sweep.config import Config, Pack, Search, Sweep
-from lca_sweep.search.space import Space
-from lca_sweep.search.storage import database, journal
+from lca_sweep.config import Config, Search
+from lca_sweep.search.storage import journal
 from lca_sweep.search.study import Study
 from lca_sweep.sweep import lock
-from lca_sweep.sweep.folder import opened
 from lca_sweep.sweep.lock import locked
 from lca_sweep.sweep.overview import overviews
-
-SPACE: Space = {"trainer.lr": FloatDistribution(0.01, 0.3, log=True), "model.width": IntDistribution(8, 32)}
-TREE = {"trainer": {"lr": {"low": 0.01, "high": 0.3, "log": True}}, "model": {"width": {"low": 8, "high": 32}}}
-ENDS = [("complete", 0.5), ("pruned", 0.0), ("complete", 0.75), ("failed", 0.0), ("running", 0.0)]
-
-
-def begun(folder: Path, name: str, ends: list[tuple[str, float]], trials: int = 6, **search: Any) -> Config:
-    """A sweep whose trials have come to these ends, a pack of two each."""
-    wanted = Config(
-        pack=Pack(size=2),
-        search=Search(sampler="random", **search),
-        sweep=Sweep(name=name, trials=trials, dir="sweeps", space=TREE),
-    )
-    with opened(wanted, folder / "sweeps" / name, print) as made:
-        storage = database(wanted.search.storage) if wanted.search.storage else journal(made.path)
-        books = Study.open(wanted, name, SPACE, storage)
-        for row, (state, value) in zip(books.ask([n // 2 for n in range(len(ends))]), ends, strict=True):
-            for epoch in (1, 2):
-                books.report(row.number, epoch, value * epoch / 2)
-            if state != "running":
-                books.finish(row.number, state, value, "bad luck" if state == "failed" else "")
-    return wanted
 
 
 @pytest.fixture
@@ -57,13 +33,6 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     begun(tmp_path, "mine", ENDS)
     begun(tmp_path, "other", [("complete", 0.25)], trials=1)
     yield tmp_path
-
-
-def said(capsys: pytest.CaptureFixture[str], *words: str) -> str:
-    assert cli.main(words) == 0
-    out, err = capsys.readouterr()
-    assert err == ""
-    return out
 
 
 def test_list_names_all(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

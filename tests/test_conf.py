@@ -13,12 +13,14 @@ from optuna.storages import InMemoryStorage
 from lca_sweep.compose import compose, config_dir, groups
 from lca_sweep.config import Config, Data, validate
 from lca_sweep.core.knobs import TrialKnobs, flat
+from lca_sweep.overrides import UsageError
 from lca_sweep.search.space import knobs, parse
 from lca_sweep.search.study import Study
 from lca_sweep.sweep.warm import warm_start
 
 CONF = config_dir()
-GROUPS = groups([CONF])
+# kubernetes sets knobs of several groups, from the environment: it has tests of its own
+GROUPS = {group: [one for one in found if one != "kubernetes"] for group, found in groups([CONF]).items()}
 SECTIONS = {field.name for field in dataclasses.fields(Config)}
 CHOICES = [(group, choice) for group, choices in GROUPS.items() for choice in choices if group != "sweep"]
 PLAIN = (dict, list, str, int, float, bool, type(None))
@@ -72,6 +74,46 @@ def test_a_choice_composes_and_changes_only_its_own_group(group: str, choice: st
     said = {f"{group}.{name}": value for name, value in content(group, choice).items()}
     default = flat(Config())
     assert {name: value for name, value in flat(config).items() if value != default[name]} == said
+
+
+SERVICES = {
+    "LCA_SWEEP_DIR": "/sweeps",
+    "LCA_SWEEP_STORAGE": "s3://lca-sweep/sweeps",
+    "LCA_SWEEP_STUDY": "postgresql+psycopg://optuna@postgres:5432/optuna",
+    "LCA_SWEEP_TRACKING": "http://mlflow:5000",
+}
+
+
+def test_on_kubernetes_the_environment_says_where_everything_goes(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in SERVICES.items():
+        monkeypatch.setenv(name, value)
+    config, default = compose(["+sweep=mnist", "cluster=kubernetes"], [CONF]), compose(["+sweep=mnist"], [CONF])
+    validate(config)
+    plain = flat(default)
+    assert {name: value for name, value in flat(config).items() if value != plain[name]} == {
+        "cluster.address": "auto",
+        "sweep.dir": SERVICES["LCA_SWEEP_DIR"],
+        "sweep.storage": SERVICES["LCA_SWEEP_STORAGE"],
+        "search.storage": SERVICES["LCA_SWEEP_STUDY"],
+        "tracking.uri": SERVICES["LCA_SWEEP_TRACKING"],
+    }
+    told = compose(["cluster=kubernetes", "sweep.dir=/mine", "cluster.packs=8"], [CONF])
+    assert (told.sweep.dir, told.cluster.packs) == ("/mine", 8)
+
+
+@pytest.mark.parametrize(
+    ("name", "knob"),
+    list(zip(SERVICES, ("sweep.dir", "sweep.storage", "search.storage", "tracking.uri"), strict=True)),
+)
+def test_what_kubernetes_misses_in_the_environment_is_named(
+    name: str, knob: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for other, value in SERVICES.items():
+        monkeypatch.setenv(other, value)
+    monkeypatch.delenv(name)
+    with pytest.raises(UsageError) as caught:
+        compose(["cluster=kubernetes"], [CONF])
+    assert str(caught.value) == f"{knob}: is taken from the environment, where {name} is not set"
 
 
 def test_the_default_choices_change_nothing_so_that_no_knob_is_declared_twice() -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 import runpy
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -40,3 +43,27 @@ def test_links_lead_somewhere(page: Path) -> None:
 def test_files_of_ours_that_are_named_are_there(page: Path) -> None:
     named = re.findall(r"`((?:lca_sweep|conf|tests|docs|benchmarks|docker|k8s)/[\w./-]+\.\w+)`", page.read_text())
     assert [name for name in named if "NAME" not in name and not (ROOT / name).exists()] == []
+
+
+@pytest.mark.slow
+def test_the_example_runs_and_shows_what_it_says(tmp_path: Path) -> None:
+    """With fewer epochs; deleting the VIP weights hurts more than each control."""
+    short = (ROOT / "docs/example.py").read_text().replace("EPOCHS = 15", "EPOCHS = 5")
+    (tmp_path / "example.py").write_text(short)
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "example.py"],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    after = dict(re.findall(r"^ +(\w+ .+|as .+): \S+ -> (\S+)$", done.stdout, re.MULTILINE))
+    damage = {arm: float(accuracy) for arm, accuracy in after.items()}
+    assert len(damage) == 4 and damage.pop("VIP deleted") < min(damage.values()) - 0.02
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_tests_that_are_named_are_there(page: Path) -> None:
+    for file, test in re.findall(r"`(tests/test_\w+\.py)::(test_\w+)`", page.read_text()):
+        assert f"def {test}(" in (ROOT / file).read_text(), f"{file}::{test}"

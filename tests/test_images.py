@@ -17,7 +17,7 @@ from torch import Tensor
 from lca_sweep.core import Images, Pack, Splits, fit, train
 from lca_sweep.core.algorithm import ALGORITHMS
 from lca_sweep.core.gbp import cross_entropy
-from lca_sweep.core.images import SAVED, Batch, load_ordered
+from lca_sweep.core.images import SAVED, Batch, load_images, load_ordered
 
 SCALE = 255.0
 INPUTS, CLASSES = 200, 3
@@ -116,3 +116,16 @@ def test_images_that_are_all_zero_are_trained_on_and_evaluated(blank: int) -> No
     assert all(math.isfinite(value) for one in found for value in one.values())
     plain = found[1]  # without noise: one and the same answer for all blank images
     assert plain[f"{('train', 'val', 'test')[blank]}/loss"] == pytest.approx(math.log(CLASSES))
+
+
+def test_images_are_not_copied_on_a_cpu_and_may_be_read_only() -> None:
+    """So Ray's copy in shared memory serves all processes; of photographs, which have no silent pixel, wholly."""
+    rng = np.random.default_rng(0)
+    images = Images(rng.integers(1, 256, (40, 96), dtype=np.uint8), rng.integers(0, 10, 40))
+    for array in (images.x, images.y):
+        array.flags.writeable = False
+    loaded, ordered = load_images(images, 255.0, "cpu"), load_ordered(images, 255.0, "cpu")
+    assert loaded.pixels.data_ptr() == ordered.common.data_ptr() == images.x.ctypes.data
+    assert loaded.y.data_ptr() == ordered.y.data_ptr() == images.y.ctypes.data
+    assert ordered.rare.shape == (40, 0) and ordered.silent.shape == (0,)
+    assert torch.equal(ordered.common, torch.tensor(images.x))

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -48,20 +48,28 @@ CLUSTER = """
 import json, sys
 from ray.cluster_utils import Cluster
 cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
-nodes = [cluster.add_node(num_cpus=1) for _ in range(2)]
-raylets = [node.all_processes["raylet"][0].process.pid for node in nodes]
-print(json.dumps({"address": cluster.address, "raylets": raylets}), flush=True)
-sys.stdin.read()
+print(json.dumps(cluster.address), flush=True)
+for _ in sys.stdin:
+    node = cluster.add_node(num_cpus=1)
+    print(json.dumps(node.all_processes["raylet"][0].process.pid), flush=True)
 cluster.shutdown()
 """
 
 
 @dataclass(frozen=True)
 class Cluster:
-    """A head without CPUs, and two nodes with one each."""
+    """A head without CPUs, and nodes with one each, which come when they are asked for."""
 
     address: str
-    raylets: list[int]
+    popen: subprocess.Popen[str]
+    raylets: list[int] = field(default_factory=list)
+
+    def grow(self) -> None:
+        """One more node."""
+        assert self.popen.stdin and self.popen.stdout
+        self.popen.stdin.write("\n")
+        self.popen.stdin.flush()
+        self.raylets.append(json.loads(self.popen.stdout.readline()))
 
     def kill(self, node: int) -> None:
         """SIGKILL a node and all that it runs."""
@@ -70,12 +78,13 @@ class Cluster:
         for one in [raylet, *descendants(raylet.pid)]:
             one.kill()
 
-    def trains(self) -> int:
-        """A node that trains a pack now; -1 if none does."""
-        for node, raylet in enumerate(self.raylets):
-            if any("Trainable.train" in one.command for one in descendants(raylet)):
-                return node
-        return -1
+    def training(self) -> list[int]:
+        """The nodes that train a pack now."""
+        return [
+            node
+            for node, raylet in enumerate(self.raylets)
+            if any("Trainable.train" in one.command for one in descendants(raylet))
+        ]
 
 
 @pytest.fixture
@@ -93,9 +102,9 @@ def cluster() -> Iterator[Cluster]:
     below: list[Process] = []
     try:
         assert popen.stdout and popen.stdin
-        found = json.loads(popen.stdout.readline())
+        found = Cluster(json.loads(popen.stdout.readline()), popen)
         below = descendants(popen.pid)
-        yield Cluster(found["address"], found["raylets"])
+        yield found
         below += descendants(popen.pid)
         popen.stdin.close()
         popen.wait(60)
@@ -112,11 +121,13 @@ def cluster() -> Iterator[Cluster]:
 
 def kill_a_node(cluster: Cluster, run: Run, folder: Path) -> None:
     poll(lambda: reported(folder, "nodes") >= 30, "reports")
-    cluster.kill(poll(lambda: cluster.trains() + 1, "pack on a node") - 1)
+    cluster.kill(poll(cluster.training, "pack on a node")[0])
 
 
 def test_a_node_dies(cluster: Cluster, tmp_path: Path) -> None:
     """Its pack goes on elsewhere, from its checkpoint; nothing is lost, nothing counts twice."""
+    cluster.grow()
+    cluster.grow()
     with running(tmp_path, *WORDS, f"cluster.address={cluster.address}") as run:
         kill_a_node(cluster, run, tmp_path)
         ended = run.end(600)
@@ -126,3 +137,33 @@ def test_a_node_dies(cluster: Cluster, tmp_path: Path) -> None:
     expected = retrained(trials, load("digits"), shared)
     assert [trial.state.name for trial in trials] == ["COMPLETE"] * 8 and parent(tmp_path).status == "FINISHED"
     assert {n: run.metrics for n, run in runs.items()} == {n: metrics for n, (metrics, _) in expected.items()}
+
+
+@pytest.mark.parametrize("packs", ["null", "2"])
+def test_machines_join_a_sweep_that_has_begun_without_any(cluster: Cluster, tmp_path: Path, packs: str) -> None:
+    """The first pack begins with the first node; a node that joins later gets packs, too."""
+    words = (*WORDS, "trainer.epochs=400", f"cluster.address={cluster.address}", f"cluster.packs={packs}")
+    with running(tmp_path, *words) as run:
+        log = tmp_path / "sweeps" / "nodes" / "study.journal"
+        poll(lambda: log.exists() and b'"pack"' in log.read_bytes(), "pack that was asked for")
+        assert reported(tmp_path, "nodes") == 0
+        cluster.grow()
+        poll(lambda: reported(tmp_path, "nodes") >= 10, "reports")
+        assert cluster.training() in ([], [0])
+        cluster.grow()
+        poll(lambda: cluster.training() == [0, 1], "packs on both nodes")
+        ended = run.end(600)
+    assert (ended.code, ended.err) == (0, ""), ended.err
+    asked = 1 if packs == "null" else 2
+    waited = f"room for 0 of {asked} packs (1 CPU each) so far; waiting for machines to join the cluster"
+    assert ended.out.splitlines().count(waited) == 1
+    assert [trial.state.name for trial in study(tmp_path, "nodes")] == ["COMPLETE"] * 8
+
+
+def test_too_small_machines_are_refused_unless_larger_ones_are_waited_for(cluster: Cluster, tmp_path: Path) -> None:
+    cluster.grow()
+    with running(tmp_path, *WORDS, f"cluster.address={cluster.address}", "cluster.cpus_per_pack=2") as run:
+        ended = run.end()
+    line = "cluster.cpus_per_pack=2: the largest machine has 1 CPUs; must be <= 1 (or cluster.packs=N: then a larger "
+    assert ended.code == 2 and ended.err.startswith(f"lca_sweep: {line}")
+    assert list(tmp_path.iterdir()) == []

@@ -45,9 +45,8 @@ from lca_sweep.sweep.analyses import FILE, analysed
 from lca_sweep.sweep.errors import SweepError
 from lca_sweep.sweep.gather import Source, gather, histories
 from lca_sweep.sweep.known import Known, filled, find
-from lca_sweep.sweep.reporting import storage_of
 from lca_sweep.sweep.stopping import INTERRUPT, TERMINATION, Reason
-from lca_sweep.sweep.storage import Storage, StorageError, storage_at
+from lca_sweep.sweep.storage import Storage, StorageError, storage_at, storage_of
 
 pytestmark = pytest.mark.timeout(600)
 

@@ -44,8 +44,8 @@ from lca_sweep.core.knobs import TrialKnobs, flat, replace
 from lca_sweep.core.network import Network
 from lca_sweep.core.rng import Purpose, generator
 from lca_sweep.core.spikeslab import SpikeSlab
-from lca_sweep.sweep.cluster import Resources
 from lca_sweep.sweep.errors import SweepError
+from lca_sweep.sweep.room import Resources
 from lca_sweep.tracking.note import text
 
 # Seconds on a machine of one's own; several real sweeps, one after the other, where it is shared.

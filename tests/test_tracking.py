@@ -56,7 +56,7 @@ from lca_sweep.tracking import (
     open_tracker,
     ui_command,
 )
-from lca_sweep.tracking.uri import kind, page, runs_place
+from lca_sweep.tracking.uri import kind, page
 
 # MLflow 3.17 says it to SQLAlchemy 2.1.
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning")
@@ -556,7 +556,7 @@ def test_ui_command(uri: str, sort: str, command: str, tmp_path: Path, monkeypat
     monkeypatch.chdir(tmp_path)
     assert (kind(uri), ui_command(uri)) == (sort, command)
     base = command if sort == "http" else "http://127.0.0.1:5000"
-    assert page(uri, runs_place("3")) == f"{base}/#/experiments/3/runs?workflowType=machine_learning"
+    assert page(uri, "3") == f"{base}/#/experiments/3/runs?workflowType=machine_learning"
 
 
 def test_ui_command_beside_old_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

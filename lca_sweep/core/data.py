@@ -18,7 +18,7 @@ from lca_sweep.core.errors import DataError
 from lca_sweep.core.idx import Known, fetch, read
 from lca_sweep.core.knobs import nearest
 
-__all__ = ["SOURCES", "DataError", "Images", "Source", "Splits", "load"]
+__all__ = ["SOURCES", "DataError", "Images", "Source", "Splits", "load", "missing"]
 
 
 @dataclass(frozen=True)
@@ -68,6 +68,15 @@ def load(name: str, *, dir: str | None = None) -> Splits:
     train, validation, test = source.parts(dir)
     digest = _digest((train, validation, test))
     return Splits(name, source.classes, source.scale, train, validation, test, digest, source.shape)
+
+
+def missing(name: str, dir: str | None = None) -> list[Path]:
+    """The files of a data set that are not there, and would be downloaded; nothing is read."""
+    known = [cifar.CIFAR10] if name == "cifar10" else CANONICAL
+    if name not in ("mnist_full", "fashion_mnist", "cifar10"):
+        return []
+    folder = fashion_folder(dir) if name == "fashion_mnist" else _folder(dir)
+    return [folder / file.name for file in known if not (folder / file.name).exists()]
 
 
 def _digest(parts: Parts) -> str:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from lca_sweep.core.data import Images
@@ -76,8 +78,15 @@ class Ordered(NamedTuple):
 
 
 def load_images(images: Images, scale: float, device: torch.device | str) -> Loaded:
-    """Images as tensors on a device."""
-    return Loaded(torch.tensor(images.x, device=device), torch.tensor(images.y, device=device), scale)
+    """Images as tensors on a device. On a CPU they are the same memory, which processes may share: only to be read."""
+    return Loaded(_shared(images.x).to(device), _shared(images.y).to(device), scale)
+
+
+def _shared(array: NDArray[Any]) -> Tensor:
+    """A tensor of the same memory. Ray's arrays cannot be written, of which torch warns."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The given NumPy array is not writable", UserWarning)
+        return torch.from_numpy(array)
 
 
 def load_ordered(images: Images, scale: float, device: torch.device | str, saved: float = SAVED) -> Ordered:
@@ -90,8 +99,13 @@ def load_ordered(images: Images, scale: float, device: torch.device | str, saved
     silent, heard_order = order[: len(order) - heard], order[len(order) - heard :]
     rare, few = _rare(pixels, heard_order, saved)
     blocks = heard_order[rare:].sort().values, heard_order[:rare].sort().values
-    common, seldom = (pixels.index_select(1, block) for block in blocks)
+    common, seldom = (_columns(pixels, block) for block in blocks)
     return Ordered(common, seldom, few, y, scale, torch.cat(blocks), silent.sort().values, count > 0)
+
+
+def _columns(pixels: Tensor, block: Tensor) -> Tensor:
+    """Some pixels of each image; without a copy where it is all of them, as of photographs."""
+    return pixels if len(block) == pixels.shape[1] else pixels.index_select(1, block)
 
 
 def _rare(pixels: Tensor, order: Tensor, saved: float) -> tuple[int, Tensor]:

@@ -106,12 +106,12 @@ def _cut(journal: Any) -> int:
 def database(url: str) -> BaseStorage:
     """The storage at an Optuna URL. Raises KnobError if it cannot be opened."""
     try:
-        return RDBStorage(url, engine_kwargs={"connect_args": _connect_args(url)})
+        return RDBStorage(url, engine_kwargs={"connect_args": connect_args(url)})
     except Exception as error:  # whatever the database's driver raises
         raise KnobError(f"search.storage={without_password(url)}: cannot be opened: {first_line(error)}") from error
 
 
-def _connect_args(url: str) -> dict[str, Any]:
+def connect_args(url: str) -> dict[str, Any]:
     """How soon a connection gives up, where the URL itself does not say."""
     scheme = url.partition(":")[0]
     if scheme in ("postgresql", "postgresql+psycopg", "postgresql+psycopg2"):

@@ -1,4 +1,4 @@
-"""Ray: a quiet local one of our own, or a running cluster; and how many packs it takes at a time."""
+"""Ray: a quiet local one of our own, or a running cluster."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ import shlex
 import signal
 import socket
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from typing import Any
 
 from lca_sweep import __version__
 from lca_sweep.config import Cluster
 from lca_sweep.core.errors import first_line
 from lca_sweep.sweep.errors import SweepError
+from lca_sweep.sweep.room import Machine, Resources, elastic, resources
 
 # before ray is imported; what it prints is about itself, and its files are in its own folder
 QUIET = {
@@ -27,26 +28,14 @@ QUIET = {
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
-
-
-@dataclass(frozen=True)
-class Resources:
-    """What a pack gets, and how many packs run at a time, at most."""
-
-    cpus: int
-    gpus: float
-    packs: int
-
-    @property
-    def device(self) -> str:
-        """Where a pack's tensors live."""
-        return "cuda" if self.gpus > 0 else "cpu"
+PENDING = "TUNE_MAX_PENDING_TRIALS_PG"  # Tune asks a cluster for so many places at once; the ledger for how many
 
 
 @contextmanager
 def connected(cluster: Cluster) -> Iterator[Resources]:
     """Ray up and connected; a local one is taken down at the end. Raises SweepError if that is not possible."""
-    os.environ.update({name: value for name, value in QUIET.items() if name not in os.environ})
+    quiet = QUIET if cluster.address == "local" else {**QUIET, PENDING: "10000"}
+    os.environ.update({name: value for name, value in quiet.items() if name not in os.environ})
     import ray
 
     address = cluster.address
@@ -58,6 +47,8 @@ def connected(cluster: Cluster) -> Iterator[Resources]:
         raise SweepError(f"cluster.address={address}: must be the cluster itself (HOST:6379), not its Ray Client")
     _answers(address)
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
+    # of a machine that is lost Ray prints stack traces, whatever `log_to_driver` says; its log files have them, too
+    ray._private.worker._worker_logs_enabled = False
     try:
         ray.init(
             address=address,
@@ -67,17 +58,25 @@ def connected(cluster: Cluster) -> Iterator[Resources]:
             runtime_env=_python() if address == "local" else None,
         )
     except Exception as error:  # Ray raises a plain one where a part of it dies as it starts
-        hint = "" if "RAY_AUTH_MODE" in os.environ else " (does it ask for a token? then set RAY_AUTH_MODE=token)"
-        raise SweepError(f"cluster.address={address}: Ray does not connect: {first_line(error)}{hint}") from error
+        raise SweepError(f"cluster.address={address}: Ray does not connect: {first_line(error)}{_hint()}") from error
     signal.signal(signal.SIGTERM, _terminated)  # Ray's own handler aborts
     try:
-        if address != "local":
+        if address == "local":
+            yield resources(cluster, _machines())
+        else:
             _same_package(address)
-        yield resources(cluster, [node["Resources"] for node in ray.nodes() if node["Alive"]])
+            yield elastic(cluster, _machines)
     finally:
         interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ray does not survive one while it goes down
         ray.shutdown()
         signal.signal(signal.SIGINT, interrupt)
+
+
+def _hint() -> str:
+    """Ray's exception does not say that it was the token."""
+    if os.environ.get("RAY_AUTH_MODE") != "token":
+        return " (does it ask for a token? then set RAY_AUTH_MODE=token)"
+    return " (is the token the cluster's? It is RAY_AUTH_TOKEN, or in the file RAY_AUTH_TOKEN_PATH)"
 
 
 def _terminated(*_: object) -> None:
@@ -95,19 +94,35 @@ def _answers(address: str) -> None:
         raise SweepError(f"cluster.address={address}: no Ray cluster answers there: {error}") from error
 
 
-def _same_package(address: str) -> None:
-    """A cluster without our package would fail every trial, for good."""
+def _nodes() -> list[dict[str, Any]]:
     import ray
+
+    return [node for node in ray.nodes() if node["Alive"]]
+
+
+def _machines() -> list[Machine]:
+    return [node["Resources"] for node in _nodes()]
+
+
+def _same_package(address: str) -> None:
+    """A cluster without our package would fail every trial, for good. Asked of a machine that trains, if there is one.
+
+    It takes no CPU, so that nobody waits for one who uses the cluster too.
+    """
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy as On
 
     def version() -> str:
         return str(importlib.import_module("lca_sweep").__version__)
 
+    where = max(_nodes(), key=lambda node: float(node["Resources"].get("CPU", 0)))
+    task = ray.remote(version).options(num_cpus=0, scheduling_strategy=On(where["NodeID"], soft=True))
     try:
-        found = ray.get(ray.remote(version).remote(), timeout=120)
+        found = ray.get(task.remote(), timeout=120)
     except ImportError as error:
         raise SweepError(f"cluster.address={address}: lca_sweep is not installed on its machines") from error
     except ray.exceptions.GetTimeoutError as error:
-        raise SweepError(f"cluster.address={address}: no CPU became free there in 120 s") from error
+        raise SweepError(f"cluster.address={address}: no process was started there in 120 s") from error
     if found != __version__:
         raise SweepError(f"cluster.address={address}: has lca_sweep {found}; must be {__version__}, as here")
 
@@ -116,28 +131,3 @@ def _python() -> dict[str, str] | None:
     """Ray starts workers through a shell, and forgets to quote a Python whose path has a space."""
     quoted = shlex.quote(sys.executable)
     return {"py_executable": quoted} if quoted != sys.executable else None
-
-
-def resources(cluster: Cluster, nodes: Sequence[Mapping[str, float]]) -> Resources:
-    """Share out what the machines have. Raises SweepError if not even one pack fits on any of them."""
-    cpus = max(int(node.get("CPU", 0)) for node in nodes)
-    gpus = max(node.get("GPU", 0.0) for node in nodes)
-    per_pack = cluster.gpus_per_pack if cluster.gpus_per_pack is not None else min(1.0, gpus)
-    if cluster.cpus_per_pack > cpus:
-        raise SweepError(
-            f"cluster.cpus_per_pack={cluster.cpus_per_pack}: the largest machine has {cpus} CPUs; must be <= {cpus}"
-        )
-    if per_pack > gpus:
-        raise SweepError(
-            f"cluster.gpus_per_pack={per_pack:g}: the largest machine has {gpus:g} GPUs; must be <= {gpus:g}"
-        )
-    fit = sum(_fit(cluster.cpus_per_pack, per_pack, node) for node in nodes)
-    if not fit:
-        raise SweepError(f"cluster.cpus_per_pack={cluster.cpus_per_pack}: no machine has as many CPUs beside a GPU")
-    return Resources(cluster.cpus_per_pack, per_pack, fit)
-
-
-def _fit(cpus: int, gpus: float, node: Mapping[str, float]) -> int:
-    """How many packs one machine takes."""
-    fit = int(node.get("CPU", 0)) // cpus
-    return min(fit, int(node.get("GPU", 0.0) / gpus)) if gpus else fit

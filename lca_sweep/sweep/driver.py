@@ -21,7 +21,7 @@ from lca_sweep.search.sampler import check_installed
 from lca_sweep.search.space import Space, bounds
 from lca_sweep.search.storage import database, journal
 from lca_sweep.search.study import Study
-from lca_sweep.sweep.cluster import Resources, connected
+from lca_sweep.sweep.cluster import connected
 from lca_sweep.sweep.errors import SweepError
 from lca_sweep.sweep.finals import check_finals
 from lca_sweep.sweep.folder import Folder, folder_path, is_known, lasting, opened, plain_config, write_config
@@ -30,9 +30,10 @@ from lca_sweep.sweep.ledger import Ledger
 from lca_sweep.sweep.lock import Lost
 from lca_sweep.sweep.looking import Look, one_by_one, side_by_side
 from lca_sweep.sweep.outcome import Outcome, goal_tags
-from lca_sweep.sweep.reporting import Report, data_of, data_tags, make_report, storage_of
+from lca_sweep.sweep.reporting import Report, data_of, data_tags, make_report
+from lca_sweep.sweep.room import Resources
 from lca_sweep.sweep.stopping import INTERRUPT, STUCK, Reason, Stopping
-from lca_sweep.sweep.storage import Storage, StorageError, storage_at
+from lca_sweep.sweep.storage import Storage, StorageError, storage_at, storage_of
 from lca_sweep.sweep.telling import commands, data_record, places
 from lca_sweep.sweep.tuning import tune_packs
 from lca_sweep.sweep.view import View, command, duration, plural, wide_console
@@ -188,6 +189,10 @@ class _Driver:
         self.view.say(f"sweep {self.name}: {trials} on {self.data.name}, in {self.folder.path}")
         self.ledger.tags = {**self.tags, "device": resources.device}
         self.look = partial(side_by_side, resources.cpus)
+        if waits := resources.waits(self.ledger.most):
+            self.view.say(waits)
+        if resources.room:
+            self.ledger.room = resources.room
         with self.view:
             tune_packs(self.config, self.data, self.folder, self.storage, self.ledger, resources)
 

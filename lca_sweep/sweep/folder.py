@@ -147,7 +147,7 @@ def plain_config(config: Config) -> dict[str, Any]:
 
 def lasting(tree: Mapping[str, Any]) -> dict[str, Any]:
     """The knobs of a plain config that make a sweep what it is, flat."""
-    return {knob: value for knob, value in _flat(tree).items() if not knob.startswith(FREE)}
+    return {knob: value for knob, value in leaves(tree).items() if not knob.startswith(FREE)}
 
 
 def _refuse_other_knobs(name: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
@@ -169,11 +169,12 @@ def _lasting_then(tree: Mapping[str, Any]) -> dict[str, Any]:
     return defaults | lasting(tree)
 
 
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    leaves: dict[str, Any] = {}
+def leaves(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """What a nested mapping holds, by dotted name."""
+    found: dict[str, Any] = {}
     for key, value in tree.items():
         if isinstance(value, Mapping) and value:
-            leaves |= _flat(value, f"{prefix}{key}.")
+            found |= leaves(value, f"{prefix}{key}.")
         else:
-            leaves[f"{prefix}{key}"] = value
-    return leaves
+            found[f"{prefix}{key}"] = value
+    return found

@@ -57,6 +57,15 @@ def now(known: Known) -> Known:
     return known
 
 
+def home(known: Known) -> Path | None:
+    """The working folder that it was last started in, to which its relative paths are; None where nothing tells."""
+    place, folders = Path(known.config.sweep.dir), known.path.parent.parts
+    count = len(place.parts)
+    if place.is_absolute() or ".." in place.parts or folders[len(folders) - count :] != place.parts:
+        return None
+    return Path(*folders[: len(folders) - count]).resolve()
+
+
 def space_of(known: Known) -> Space:
     """What it searches."""
     return parse(known.config.sweep.space, known.config)

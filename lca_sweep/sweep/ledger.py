@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -76,6 +76,7 @@ class Ledger:
         self.total = max(config.sweep.total(), self._begun)
         self._rest = rest(rows, config.pack.size, self.total)
         self.most = config.cluster.packs  # that are trained at the same time; None: as many as the resources allow
+        self.room: Callable[[], int | None] = lambda: None  # how many these are, if not known for good
         self._out: set[int] = set()  # packs that were issued
         self._finals = {row.number for row in rows if row.replicate}
         self._held = config.sweep.replicates == 0  # whether all of the finals are among the rows
@@ -100,7 +101,8 @@ class Ledger:
         """The next pack; WAIT while it cannot be known which, or whether there is one; None when there is no more."""
         if self.stopping.due():
             return None
-        if self.most is not None and self._busy() >= self.most:
+        most = self.most or self.room()
+        if most is not None and self._busy() >= most:
             return WAIT
         if ask := self._due():
             rows = self.study.ask(ask.packs, ask.until)

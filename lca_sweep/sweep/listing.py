@@ -11,14 +11,12 @@ running, waiting), `total` (null where it is not known), `best` (null, or `trial
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from lca_sweep.search.rows import Row
@@ -26,6 +24,7 @@ from lca_sweep.search.space import knobs
 from lca_sweep.sweep.errors import SweepError
 from lca_sweep.sweep.known import Known
 from lca_sweep.sweep.overview import STATES, Overview, epoch_of, overview, overviews, stamp
+from lca_sweep.sweep.printing import print_json, print_table
 from lca_sweep.sweep.view import params_line, plural, wide_console
 
 BEST = 5  # trials that are shown
@@ -36,12 +35,12 @@ def show_list(place: Path, as_json: bool) -> int:
     found = overviews(place, "list")
     console = wide_console()
     if as_json:
-        _print_json(console, [_brief(one) for one in found])
+        print_json(console, [_brief(one) for one in found])
     elif not found:
         console.print(f"no sweeps in {place}", soft_wrap=True, markup=False)
     else:
         head = ("sweep", "state", "trials", "best", "changed")
-        _print_table(console, head, [_row(one) for one in found])
+        print_table(console, head, [_row(one) for one in found])
     return 0
 
 
@@ -56,15 +55,11 @@ def show_status(place: Path, known: Known | None, as_json: bool) -> int:
             raise SweepError(f"status: no sweeps in {place}")
     console = wide_console()
     if as_json:
-        _print_json(console, [_whole(one) for one in found])
+        print_json(console, [_whole(one) for one in found])
     else:
         for one in found:
             _print_status(console, one)
     return 0
-
-
-def _print_json(console: Console, content: Any) -> None:
-    console.print(json.dumps(content, indent=2), soft_wrap=True, markup=False)
 
 
 def _brief(one: Overview) -> dict[str, Any]:
@@ -141,17 +136,17 @@ def _print_status(console: Console, one: Overview) -> None:
         for pack, rows in one.packs.items()
     ]
     if packs:
-        _print_table(console, ("pack", "epoch", "trials"), packs)
+        print_table(console, ("pack", "epoch", "trials"), packs)
     objective = one.config.search.goal().first.metric
     best = [(str(row.number), f"{row.value:.4f}", params_line(row.params)) for row in one.best[:BEST]]
     if best:
-        _print_table(console, ("trial", objective, "knobs"), best)
+        print_table(console, ("trial", objective, "knobs"), best)
     finals = [
         (str(each.row.number), f"{each.row.value:.4f}", f"{each.result.mean:.4f}", f"{each.result.half:.4f}")
         for each in one.finals
     ]
     if finals:
-        _print_table(console, ("finalist", "in the search", "new seeds", "±"), finals)
+        print_table(console, ("finalist", "in the search", "new seeds", "±"), finals)
 
 
 def _headlines(one: Overview) -> list[str]:
@@ -162,19 +157,3 @@ def _headlines(one: Overview) -> list[str]:
     if one.outbox:
         lines.append(f"MLflow: {plural(one.outbox, 'line')} of the outbox to go")
     return [*lines, f"begun {stamp(one.began)}, changed {stamp(one.changed)}"]
-
-
-def _print_table(console: Console, head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A table in a terminal; elsewhere a line for each row, however long, cells parted by at least two spaces."""
-    if not console.is_terminal:
-        widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
-        for row in (head, *rows):
-            line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-            console.print(Text(line.rstrip()), soft_wrap=True)
-        return
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for title in head:
-        table.add_column(title, overflow="fold")
-    for row in rows:
-        table.add_row(*map(Text, row))
-    console.print(table)

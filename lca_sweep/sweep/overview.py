@@ -14,6 +14,7 @@ from lca_sweep.config import Config
 from lca_sweep.core.errors import UserError
 from lca_sweep.search.rows import Row, best_first, contenders, group_by_pack
 from lca_sweep.search.storage import JOURNAL
+from lca_sweep.sweep.errors import SweepError
 from lca_sweep.sweep.finals import Standing, missing, standings, winner
 from lca_sweep.sweep.folder import CONFIG, IDENTITY
 from lca_sweep.sweep.known import Known, find, now, rows_of
@@ -122,6 +123,19 @@ def overviews(place: Path, what: str) -> list[Overview]:
         except UserError as error:
             found.append(_overview(known, owner, [], str(error)))
     return sorted(found, key=lambda one: (-one.changed, one.known.name))
+
+
+def there_are(place: Path) -> bool:
+    """Whether any sweep was begun in a folder."""
+    return any(place.glob(f"*/{IDENTITY}"))
+
+
+def latest(place: Path, what: str) -> Known:
+    """The sweep that changed last; SweepError if there is none. No study is opened."""
+    names = [file.parent for file in place.glob(f"*/{IDENTITY}")]
+    if not names:
+        raise SweepError(f"{what}: no sweeps in {place}")
+    return now(find(place, max(names, key=lambda path: (_changed(path), path.name)).name, what))
 
 
 def epoch_of(rows: Sequence[Row]) -> int:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from lca_sweep import __version__
 
+COMMIT = "COMMIT"  # the file beside the package that says it, where the package was sent
 PACKAGES = ("torch", "numpy", "ray", "optuna", "mlflow")
 
 
@@ -16,8 +17,15 @@ def provenance() -> dict[str, str]:
     """Tags: git commit of the code (where it lies in a checkout), versions, machine."""
     tags = {f"version.{name}": importlib.metadata.version(name) for name in PACKAGES}
     tags |= {"version.lca_sweep": __version__, "version.python": platform.python_version(), "host": platform.node()}
-    commit = git_commit(Path(__file__).parent)
+    commit = code_commit()
     return tags | ({"git.commit": commit} if commit else {})
+
+
+def code_commit() -> str:
+    """The commit of the code that runs; of code that was sent here, what was said of it there."""
+    package = Path(__file__).parents[1]
+    said = package.parent / COMMIT
+    return said.read_text() if said.is_file() else git_commit(package)
 
 
 def git_commit(folder: Path) -> str:

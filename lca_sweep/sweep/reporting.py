@@ -24,7 +24,7 @@ from lca_sweep.sweep.gather import Source, gather
 from lca_sweep.sweep.known import Known, rows_of, space_of
 from lca_sweep.sweep.looking import Look, Wish, one_by_one
 from lca_sweep.sweep.provenance import provenance
-from lca_sweep.sweep.storage import Storage, storage_at
+from lca_sweep.sweep.storage import storage_of
 from lca_sweep.sweep.view import plural, wide_console
 
 FOLDER = "report"  # in the sweep's
@@ -102,15 +102,6 @@ def report(known: Known) -> int:
     made = make_report(_read(known), say)
     say(f"{os.path.relpath(made.page)}")
     return 0
-
-
-def storage_of(config: Config, path: Path, uid: str, study: str) -> Storage:
-    """Where checkpoints and weights go; a storage that many share may hold another sweep of the same name.
-
-    That name is the one which the sweep was begun with, and which its study has: the folder's may be another since.
-    """
-    place, mark = config.sweep.storage, f"-{uid[:8]}"
-    return storage_at(str(path)) if place is None else storage_at(place, study.removesuffix(mark) + mark)
 
 
 def data_of(config: Config) -> Splits:

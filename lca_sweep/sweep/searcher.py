@@ -147,4 +147,6 @@ def last_words(errors: str) -> str:
     lines = [line.strip() for line in errors.rpartition("Failure # ")[2].splitlines()[1:] if line.strip()]
     if not lines:
         return "its process died"
+    if re.match(r"The actor \w+ is unavailable", lines[0]):  # Ray adds an RPC's number, and what it does not know
+        return "its machine does not answer"
     return lines[-1] if "ray::" in lines[0] else lines[0]

@@ -17,6 +17,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+from lca_sweep.config import Config
 from lca_sweep.core.errors import first_line
 from lca_sweep.core.files import make_folder, write_atomically
 from lca_sweep.sweep.errors import SweepError
@@ -72,6 +73,15 @@ def storage_at(place: str, below: str = "") -> Storage:
         return FolderStorage(Path(place).expanduser().absolute() / below)
     path, mark, query = place.partition("?")
     return BucketStorage("/".join(filter(None, (path.rstrip("/"), below))) + mark + query)
+
+
+def storage_of(config: Config, path: Path, uid: str, study: str) -> Storage:
+    """Where checkpoints and weights go; a storage that many share may hold another sweep of the same name.
+
+    That name is the one which the sweep was begun with, and which its study has: the folder's may be another since.
+    """
+    place, mark = config.sweep.storage, f"-{uid[:8]}"
+    return storage_at(str(path)) if place is None else storage_at(place, study.removesuffix(mark) + mark)
 
 
 @dataclass(frozen=True)

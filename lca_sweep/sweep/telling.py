@@ -24,7 +24,12 @@ def data_record(data: Splits) -> DataRecord:
 
 def commands(folder: Folder) -> dict[str, str]:
     """What to type, from the folder that the sweep was begun in, by what it does."""
-    what = {"how it stands": "status", "its report, at any time": "report", "an end in order": "stop"}
+    what = {
+        "trains what is missing, and nothing twice": "resume",
+        "how it stands": "status",
+        "its report, at any time": "report",
+        "an end in order": "stop",
+    }
     return {words: command(word, folder.path) for words, word in what.items()}
 
 

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 from lca_sweep.config import Config
 from lca_sweep.core.data import Splits
 from lca_sweep.core.errors import first_line
-from lca_sweep.sweep.cluster import Resources
 from lca_sweep.sweep.cost import make_pruner
 from lca_sweep.sweep.folder import Folder
 from lca_sweep.sweep.ledger import Ledger
+from lca_sweep.sweep.room import Resources
 from lca_sweep.sweep.storage import Storage
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def _fit(trainable: Any, name: str, folder: Folder, ledger: Ledger, resources: R
         tune_config=tune.TuneConfig(
             search_alg=PackSearcher(ledger),
             num_samples=-1,  # until the searcher has no more
-            max_concurrent_trials=resources.packs,
+            max_concurrent_trials=None if resources.room else resources.packs,  # the ledger keeps to the room
             reuse_actors=True,
             trial_name_creator=_name,
             trial_dirname_creator=_name,

@@ -68,11 +68,10 @@ class Front:
 
     def _practice(self, best: BestTrial | None) -> list[str]:
         """What to type, where things lie, how to open the model."""
-        parts = []
+        parts: list[str] = []
         if self.sweep.commands:
             typed = "\n".join(f"{command}  # {what}" for what, command in self.sweep.commands.items())
-            again = "The command that began it, again, trains what is missing, and nothing twice."
-            parts.append(f"#### To go on\n\n{again}\n\n```sh\n{typed}\n```")
+            parts.append(f"#### What to type\n\n```sh\n{typed}\n```")
         if self.sweep.places:
             rows = [(what, f"`{where}`") for what, where in self.sweep.places.items()]
             parts.append(table("Where things lie", "", rows))

@@ -25,7 +25,7 @@ from lca_sweep.tracking.records import SweepEnd, SweepRecord, TrackingError, Tri
 from lca_sweep.tracking.runs import NOTE, Runs, common_tags
 from lca_sweep.tracking.store import Change, Store, milliseconds, param_text
 from lca_sweep.tracking.tracker import LAST_WORDS, NO_TAGS, PATIENCE, SWEEP_STATUS, TRIAL_STATUS, known
-from lca_sweep.tracking.uri import page, run_place, runs_place
+from lca_sweep.tracking.uri import page, run_page
 from lca_sweep.tracking.writer import DELAYS, REST, Refused, Writer, patiently
 
 T = TypeVar("T")
@@ -62,12 +62,12 @@ class MlflowTracker:
         """See Tracker; before there is a sweep, of all the experiment's runs."""
         sweep = self._sweep
         own = (sweep.uid, sweep.goal.first) if sweep else ()
-        return page(self._uri, runs_place(self._store.experiment_id, *own))
+        return page(self._uri, self._store.experiment_id, *own)
 
     @property
     def front(self) -> str:
         """See Tracker."""
-        return page(self._uri, run_place(self._store.experiment_id, self._parent)) if self._parent else ""
+        return run_page(self._uri, self._store.experiment_id, self._parent) if self._parent else ""
 
     @property
     def trouble(self) -> str:

@@ -34,14 +34,18 @@ def ui_command(uri: str) -> str:
     return f"mlflow ui --backend-store-uri {shlex.quote(without_password(uri))}"
 
 
-def page(uri: str, place: str) -> str:
-    """Address of a place in the UI, which is where the store's server is, or where `mlflow ui` listens."""
-    base = without_password(uri).rstrip("/") if kind(uri) == "http" else LOCAL_UI
-    return f"{base}/{place}"
+def page(uri: str, experiment_id: str, uid: str = "", first: Objective | None = None) -> str:
+    """Address of an experiment's table of runs; see `runs_place`."""
+    return f"{_base(uri)}/{runs_place(experiment_id, uid, first)}"
+
+
+def run_page(uri: str, experiment_id: str, run: str) -> str:
+    """Address of one run."""
+    return f"{_base(uri)}/{run_place(experiment_id, run)}"
 
 
 def runs_place(experiment_id: str, uid: str = "", first: Objective | None = None) -> str:
-    """An experiment's table of runs; of one sweep, with the best by `first` on top."""
+    """Where in the UI an experiment's table of runs is; of one sweep, with the best by `first` on top."""
     place = f"#/experiments/{experiment_id}/runs{TRAINING}"
     if uid:
         own = quote(f"tags.lca.sweep_id = '{uid}'", safe="")
@@ -53,10 +57,15 @@ def runs_place(experiment_id: str, uid: str = "", first: Objective | None = None
 
 
 def run_place(experiment_id: str, run: str) -> str:
-    """The page of a run."""
+    """Where a run is."""
     return f"#/experiments/{experiment_id}/runs/{run}{TRAINING}"
 
 
 def model_place(name: str) -> str:
-    """The page of a registered model."""
+    """Where a registered model is."""
     return f"#/models/{quote(name, safe='')}{TRAINING}"
+
+
+def _base(uri: str) -> str:
+    """Where the UI is: at the store's server, or where `mlflow ui` listens."""
+    return without_password(uri).rstrip("/") if kind(uri) == "http" else LOCAL_UI

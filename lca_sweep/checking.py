@@ -1,0 +1,49 @@
+"""Words checked as far as they can be before anything is written; also where the sweep is to run elsewhere."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+from lca_sweep.compose import compose
+from lca_sweep.config import Config, KnobError, validate
+from lca_sweep.overrides import UsageError
+
+if TYPE_CHECKING:
+    from lca_sweep.search.space import Space
+
+
+class Parser(argparse.ArgumentParser):
+    """One that raises UsageError."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message} (see --help)")
+
+
+def own_folder(name: str | None) -> list[Path]:
+    """The conf folder that --config-dir names, if any; UsageError if there is no such folder."""
+    if name is None:
+        return []
+    folder = Path(name).resolve()
+    if not folder.is_dir():
+        raise UsageError(f"--config-dir {name}: no such folder")
+    return [folder]
+
+
+def checked_sweep(words: Sequence[str], folders: Sequence[Path]) -> tuple[Config, Space]:
+    """The sweep that the words mean. UsageError or KnobError if it could not be run."""
+    config = compose(words, folders)
+    validate(config)
+    from lca_sweep.search.aims import check_goal  # after a wrong knob was refused: Optuna takes a while to import
+    from lca_sweep.search.space import parse, resolved
+
+    try:
+        space = parse(config.sweep.space, config)
+    except KnobError as error:
+        from lca_sweep.places import located
+
+        raise located(error, words, folders) from error
+    check_goal(config, space)
+    return resolved(config, space), space

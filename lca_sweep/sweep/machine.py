@@ -1,0 +1,117 @@
+"""What a machine has: versions of packages, cores, memory, GPUs, room on disks."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+MEMORY = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
+REQUIREMENT = re.compile(r"([A-Za-z0-9._-]+)(?:\[[^]]*\])?([^;]*)(?:;(.*))?")
+BOUND = re.compile(r"(>=|<=|==|!=|<|>)\s*([0-9][0-9.]*)")
+
+
+def wrong_packages(distribution: str = "lca-sweep") -> tuple[int, list[str]]:
+    """How many packages there are as they must be, and a line for each that is not, by the installed package's word.
+
+    What an extra would bring may be absent. LookupError where the package is not installed.
+    """
+    right, wrong = 0, []
+    for requirement in importlib.metadata.requires(distribution) or []:
+        found = REQUIREMENT.fullmatch(requirement.replace(" ", ""))
+        assert found
+        name, wanted, marker = found[1], found[2], found[3] or ""
+        try:
+            version = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            wrong += [] if "extra==" in marker else [f"{name} is missing, must be {wanted or 'there'}"]
+            continue
+        if satisfies(version, wanted):
+            right += 1
+        else:
+            wrong.append(f"{name} {version}, must be {wanted}")
+    return right, wrong
+
+
+def satisfies(version: str, wanted: str) -> bool:
+    """Whether a released version keeps all bounds, like `>=2.60,<2.61`."""
+    return all(_keeps(_numbers(version), sign, _numbers(bound)) for sign, bound in BOUND.findall(wanted))
+
+
+def _keeps(version: tuple[int, ...], sign: str, bound: tuple[int, ...]) -> bool:
+    length = max(len(version), len(bound))
+    left, right = (part + (0,) * (length - len(part)) for part in (version, bound))
+    return {
+        ">=": left >= right,
+        "<=": left <= right,
+        "==": left == right,
+        "!=": left != right,
+        "<": left < right,
+        ">": left > right,
+    }[sign]
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    """2.13.0+cpu as (2, 13, 0)."""
+    found = re.match(r"[0-9]+(?:\.[0-9]+)*", version)
+    return tuple(int(part) for part in found[0].split(".")) if found else ()
+
+
+def cores() -> int:
+    """That this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def memory() -> tuple[int, int]:
+    """Bytes in all, and those that are available; where a container has a limit, within it."""
+    with open("/proc/meminfo") as file:
+        found = {name: int(rest.split()[0]) * 1024 for name, rest in (line.split(":", 1) for line in file)}
+    total, free = found["MemTotal"], found["MemAvailable"]
+    for limit in MEMORY:
+        with suppress(OSError, ValueError):  # none, or "max"
+            total = min(total, int(limit.read_text()))
+    return total, min(free, total)
+
+
+def room(folder: Path) -> tuple[Path, int]:
+    """The nearest folder that is there, and the bytes left on its disk."""
+    there = next(one for one in (folder.absolute(), *folder.absolute().parents) if one.exists())
+    return there, shutil.disk_usage(there).free
+
+
+def is_writable(folder: Path) -> bool:
+    """Whether one may make files in it."""
+    return folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)
+
+
+def gpus() -> Iterator[str]:
+    """Name, memory and driver of each GPU that torch sees."""
+    import torch
+
+    if torch.cuda.is_available():
+        driver = _driver()
+        for place in range(torch.cuda.device_count()):
+            about = torch.cuda.get_device_properties(place)
+            yield f"{about.name}, {size(about.total_memory)}, {driver}CUDA {torch.version.cuda}"
+
+
+def _driver() -> str:
+    with suppress(OSError, subprocess.SubprocessError):
+        words = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+        told = subprocess.run(words, capture_output=True, text=True, timeout=5, check=True).stdout.split()
+        return f"driver {told[0]}, " if told else ""
+    return ""
+
+
+def size(count: float) -> str:
+    """Bytes as `64 MiB`, `7.2 GiB`."""
+    for unit in ("B", "KiB", "MiB"):
+        if count < 1024:
+            return f"{count:.0f} {unit}"
+        count /= 1024
+    return f"{count:.1f} GiB" if count < 100 else f"{count:.0f} GiB"
