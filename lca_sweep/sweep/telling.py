@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from lca_sweep.config import Config, without_password
 from lca_sweep.core.data import Splits
@@ -23,7 +24,7 @@ def data_record(data: Splits) -> DataRecord:
 
 
 def commands(folder: Folder) -> dict[str, str]:
-    """What to type, from the folder that the sweep was begun in, by what it does."""
+    """What to type, in the folder that the sweep was begun in, by what it does."""
     what = {
         "trains what is missing, and nothing twice": "resume",
         "how it stands": "status",
@@ -40,6 +41,7 @@ def places(config: Config, folder: Folder) -> dict[str, str]:
     own = folder.study.removesuffix(mark) + mark  # as reporting.storage_of has it
     storage = f"{own} in {without_password(config.sweep.storage)}" if config.sweep.storage else str(folder.path)
     return {
+        "where to type it": str(Path.cwd()),
         "folder of the sweep": str(folder.path),
         "study (Optuna)": without_password(study),
         "checkpoints and weights": storage,
