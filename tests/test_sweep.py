@@ -160,13 +160,14 @@ def test_smokes_page_in_mlflow(smoke: Swept) -> None:
     top, runs = parent(smoke.folder), children(smoke.folder)
     page, best = top.tags["mlflow.note.content"], runs[int(top.tags["best.trial"])]
     assert page.startswith("### Sweep `smoke`: finished\n\n**Best: [trial ") and best.id in page
-    assert "| The best | val/accuracy | test/accuracy | VIP | UIP | trainer.lr | model.width |" in page
+    assert "#### The best\n\n| trial | val/accuracy | test/accuracy | VIP | UIP | trainer.lr | model.width |" in page
     assert "python -m lca_sweep resume smoke  # " in page and f"| where to type it | `{smoke.folder}` |" in page
     assert best.tags["best"] == "true" and sum("best" in run.tags for run in runs.values()) == 1
     for number, run in runs.items():
         lr = f"lr={float(run.params['trainer.lr']):.3g} w={run.params['model.width']}"
         assert run.tags["mlflow.runName"] == f"{number:04d} {lr}"
-        line = f"with `{lr}`: complete after 10 epochs: val/accuracy {run.metrics['val/accuracy'][-1][1]:.4g}"
+        epochs, accuracy = run.metrics["val/accuracy"][-1]
+        line = f"with `{lr}`: complete after {epochs} epochs: val/accuracy {accuracy:.4g}"
         assert run.tags["mlflow.note.content"].endswith(line)
 
 

@@ -57,39 +57,46 @@ class Front:
             more = f" and {len(end.pareto) - MOST} more" if len(end.pareto) > MOST else ""
             yield f"Pareto set, by the first objective: trials {names}{more} (tag `pareto`)"
         yield from map(self._table, end.tables)
-        yield from tables(end.best) if end.best else []
+        if end.best:
+            yield _headed(f"Trial {end.best.number:04d}", "\n\n".join(tables(end.best)))
 
     def _search(self) -> list[str]:
         """What is searched, and for what."""
         goal = self.sweep.goal
         rows = [("objective", ", ".join(map(str, goal.objectives)))]
         rows += [("constraint", str(bound)) for bound in goal.constraints]
-        return [table("Search", "", [*rows, *_leaves(self.sweep.space)])]
+        return [_headed("The search", table("", "", [*rows, *_leaves(self.sweep.space)]))]
 
     def _practice(self, best: BestTrial | None) -> list[str]:
         """What to type, where things lie, how to open the model."""
         parts: list[str] = []
         if self.sweep.commands:
             typed = "\n".join(f"{command}  # {what}" for what, command in self.sweep.commands.items())
-            parts.append(f"#### What to type\n\n```sh\n{typed}\n```")
+            parts.append(_headed("What to type", f"```sh\n{typed}\n```"))
         if self.sweep.places:
             rows = [(what, f"`{where}`") for what, where in self.sweep.places.items()]
-            parts.append(table("Where things lie", "", rows))
+            parts.append(_headed("Where things lie", table("", "", rows)))
         if best and best.artifacts:
             model = model_name(self.sweep.name)
-            parts.append(f"#### The model\n\n{link(model, model_place(model))} in the registry\n\n{how_to_load(model)}")
+            place = f"{link(model, model_place(model))} in the registry"
+            parts.append(_headed("The model", f"{place}\n\n{how_to_load(model)}"))
         return parts
 
     def _table(self, told: Table) -> str:
-        head = [told.title, *told.head]
+        head = ["trial", *told.head]
         lines = ["| " + " | ".join(map(cell, head)) + " |", "| " + " | ".join(["---:"] * len(head)) + " |"]
         for number, cells in told.trials.items():
             lines.append("| " + " | ".join([self._trial(number), *map(cell, cells)]) + " |")
-        return "\n".join(lines)
+        return _headed(told.title, "\n".join(lines))
 
     def _trial(self, number: int, word: str = "") -> str:
         run = self.run(number)
         return link(f"{word}{number:04d}", run_place(self.experiment_id, run) if run else "")
+
+
+def _headed(title: str, content: str) -> str:
+    """With a heading, for the UI leaves no room between two tables."""
+    return f"#### {title}\n\n{content}"
 
 
 def _fitting(parts: list[str]) -> str:
