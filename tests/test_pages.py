@@ -122,7 +122,7 @@ def test_a_page_is_never_cut_in_the_middle(rows: list[list[str]]) -> None:
     end = SweepEnd("finished", counts(complete=1), BestTrial(0, 0.5, {}, {}, None), tables=[table])
     page = Front(sweep(Path("x")), "1", lambda number: f"run{number}").ended(end)
     assert len(page) <= LONGEST_TAG and "**Best: [trial 0000](" in page
-    assert page.count("#### The best\n\n| trial |") in (0, 1)
+    assert page.count("### The best\n\n| trial |") in (0, 1)
     assert all(line.endswith("|") for line in page.splitlines() if line.startswith("| "))
 
 

@@ -160,7 +160,7 @@ def test_smokes_page_in_mlflow(smoke: Swept) -> None:
     top, runs = parent(smoke.folder), children(smoke.folder)
     page, best = top.tags["mlflow.note.content"], runs[int(top.tags["best.trial"])]
     assert page.startswith("### Sweep `smoke`: finished\n\n**Best: [trial ") and best.id in page
-    assert "#### The best\n\n| trial | val/accuracy | test/accuracy | VIP | UIP | trainer.lr | model.width |" in page
+    assert "### The best\n\n| trial | val/accuracy | test/accuracy | VIP | UIP | trainer.lr | model.width |" in page
     assert "python -m lca_sweep resume smoke  # " in page and f"| where to type it | `{smoke.folder}` |" in page
     assert best.tags["best"] == "true" and sum("best" in run.tags for run in runs.values()) == 1
     for number, run in runs.items():

@@ -96,7 +96,7 @@ class Front:
 
 def _headed(title: str, content: str) -> str:
     """With a heading, for the UI leaves no room between two tables."""
-    return f"#### {title}\n\n{content}"
+    return f"### {title}\n\n{content}"
 
 
 def _fitting(parts: list[str]) -> str:
