@@ -195,7 +195,9 @@ def test_the_best_is_a_version_of_a_model(uri: str, tmp_path: Path) -> None:
         aliases.append(client(uri).get_model_version_by_alias("study", "best").version)
     assert list(map(str, aliases)) == ["1", "1", "2", "1"]
     model = client(uri).get_registered_model("study")
-    assert model.tags == {"lca.kind": "sweep"} and 'load_model("models:/study@best")' in model.description
+    assert model.tags.items() >= {"lca.kind": "sweep", "lca.sweep": "study", "lca.trial": "0"}.items()
+    assert model.tags["val/accuracy"] == versions(uri)[0].tags["val/accuracy"]  # those of the version that is the best
+    assert 'load_model("models:/study@best")' in model.description
     for number, version in enumerate(versions(uri)):
         weights = (tmp_path / f"best-{number}" / "weights.safetensors").read_bytes()
         assert version.status == "READY" and version.run_id == parent_of(uri).info.run_id

@@ -148,10 +148,27 @@ def halving(swept: dict[str, Swept]) -> Swept:
 def test_smoke_ends_well(smoke: Swept) -> None:
     assert (smoke.ended.code, smoke.ended.err) == (0, "")
     assert "done after" in smoke.ended.out and "4 complete" in smoke.ended.out
-    command, page = smoke.ended.out.splitlines()[-2:]
-    assert re.fullmatch(r"  \S*mlflow ui", command) and re.fullmatch(r"  http://127\.0\.0\.1:5000/#/\S+", page)
+    command, *pages = smoke.ended.out.splitlines()[-3:]
+    assert re.fullmatch(r"  \S*mlflow ui", command)
+    assert all(re.fullmatch(r"  http://127\.0\.0\.1:5000/#/\S+", page) for page in pages)
     assert {entry.name for entry in smoke.folder.iterdir()} == {"sweeps", "mlflow.db", "mlruns"}
     assert not list(smoke.folder.rglob("*.part"))
+
+
+def test_smokes_page_in_mlflow(smoke: Swept) -> None:
+    """Its description leads to the best trials; each trial's name and line say what it is."""
+    top, runs = parent(smoke.folder), children(smoke.folder)
+    page, best = top.tags["mlflow.note.content"], runs[int(top.tags["best.trial"])]
+    assert page.startswith("### Sweep `smoke`: finished\n\n**Best: [trial ") and best.id in page
+    assert "### The best\n\n| trial | val/accuracy | test/accuracy | VIP | UIP | trainer.lr | model.width |" in page
+    assert "python -m lca_sweep resume smoke  # " in page and f"| where to type it | `{smoke.folder}` |" in page
+    assert best.tags["best"] == "true" and sum("best" in run.tags for run in runs.values()) == 1
+    for number, run in runs.items():
+        lr = f"lr={float(run.params['trainer.lr']):.3g} w={run.params['model.width']}"
+        assert run.tags["mlflow.runName"] == f"{number:04d} {lr}"
+        epochs, accuracy = run.metrics["val/accuracy"][-1]
+        line = f"with `{lr}`: complete after {epochs} epochs: val/accuracy {accuracy:.4g}"
+        assert run.tags["mlflow.note.content"].endswith(line)
 
 
 def test_smoke_in_the_study(smoke: Swept) -> None:

@@ -154,7 +154,9 @@ def test_trials(uri: str, tmp_path: Path) -> None:
         tags[1].items()
         >= {
             "mlflow.parentRunId": parent,
-            "mlflow.runName": "0001",
+            "mlflow.runName": "0001 lr=0.05",
+            "mlflow.note.content": "Trial 1 of sweep study, in pack 3, with `lr=0.05`: "
+            "pruned after 2 epochs: val/accuracy 0.5",
             "mlflow.source.name": "lca_sweep",
             "lca.sweep": "study",
             "lca.sweep_id": UID,

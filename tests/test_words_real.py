@@ -56,7 +56,7 @@ def test_an_interrupted_sweep_goes_on_by_its_name(tmp_path: Path) -> None:
     assert again.code == 0 and "done after" in again.out
     before = contents(tmp_path)
     told = json.loads(command(tmp_path, "show", "mine", "4", "--json").stdout)
-    assert told["page"].endswith(f"/runs/{children(tmp_path)[4].id}") and told["trouble"] == []
+    assert told["page"].partition("?")[0].endswith(f"/runs/{children(tmp_path)[4].id}") and told["trouble"] == []
     assert Path(told["weights"]).is_file() and told["metrics"]["val/accuracy"] == told["value"]
     assert list(map(int, told["values"])) == list(range(1, 61))
     assert contents(tmp_path) == before
@@ -79,7 +79,8 @@ def test_the_ui_ends_with_all_its_processes(tmp_path: Path, number: int, status:
     folders = {str(path) for path in tmp_path.rglob("*")}
     ui, page, processes = served(tmp_path, "smoke")
     try:
-        assert page.endswith("/#/experiments/1/runs?workflowType=machine_learning")
+        assert "/#/experiments/1/runs?workflowType=machine_learning&searchFilter=tags.lca.sweep_id" in page
+        assert parent(tmp_path).tags["lca.sweep_id"] in page  # this sweep's runs
         with urllib.request.urlopen(page.partition("/#")[0]) as answer:
             assert b"<html" in answer.read()
         host, port = page.removeprefix("http://").partition("/")[0].split(":")

@@ -212,6 +212,7 @@ class Kept:
     end: int | None = None
     deleted: bool = False
     params: dict[str, str] = field(default_factory=dict)
+    inputs: list[str] = field(default_factory=list)  # names of data sets
     points: set[tuple[str, int, int, str]] = field(default_factory=set)  # key, step, time, value as text
     order: list[str] = field(default_factory=list)  # what was written, in words
 
@@ -276,7 +277,7 @@ class MemoryStore:
         for key, step, _, value in sorted(run.points, key=lambda point: point[1]):
             latest[key] = (step, float(value))
         values, steps = ({key: pair[i] for key, pair in latest.items()} for i in (1, 0))
-        return Found(id, run.status, dict(run.tags), dict(run.params), values, steps)
+        return Found(id, run.status, dict(run.tags), dict(run.params), values, steps, bool(run.inputs))
 
     def create(self, name: str, tags: Mapping[str, str], time: int) -> str:
         with self.call():
@@ -293,6 +294,10 @@ class MemoryStore:
             kept = self.run(run).params
             assert all(kept.get(key, value) == value for key, value in params.items())
             kept |= params
+
+    def inputs(self, run: str, inputs: Sequence[Any]) -> None:
+        with self.call():
+            self.run(run).inputs = [one.dataset.name for one in inputs]
 
     def log(self, run: str, epochs: Sequence[Epoch]) -> None:
         with self.call():
@@ -348,6 +353,7 @@ class MemoryRegistry:
         self.store = store
         self.versions: dict[str, list[tuple[str, str, dict[str, str]]]] = {}  # by model: run, path, tags
         self.aliases: dict[tuple[str, str], str] = {}
+        self.tags: dict[str, dict[str, str]] = {}
 
     def model(self, name: str, description: str) -> None:
         with self.store.call():
@@ -366,6 +372,10 @@ class MemoryRegistry:
     def alias(self, name: str, alias: str, version: str) -> None:
         with self.store.call():
             self.aliases[name, alias] = version
+
+    def tag(self, name: str, tags: Mapping[str, str]) -> None:
+        with self.store.call():
+            self.tags[name] = dict(tags)
 
 
 def on(store: Any, outbox: Path, uri: str = "memory") -> MlflowTracker:

@@ -34,6 +34,7 @@ from lca_sweep.sweep.reporting import Report, data_of, data_tags, make_report
 from lca_sweep.sweep.room import Resources
 from lca_sweep.sweep.stopping import INTERRUPT, STUCK, Reason, Stopping
 from lca_sweep.sweep.storage import Storage, StorageError, storage_at, storage_of
+from lca_sweep.sweep.telling import commands, data_record, places
 from lca_sweep.sweep.tuning import tune_packs
 from lca_sweep.sweep.view import View, command, duration, plural, wide_console
 from lca_sweep.sweep.warm import warm_start
@@ -149,7 +150,20 @@ class _Driver:
         began, plain = time.monotonic(), plain_config(self.config)
         tags = {**self.tags, **goal_tags(self.study.goal)}
         self.tracker.start_sweep(
-            SweepRecord(self.name, self.folder.uid, plain, plain["sweep"]["space"], tags, self.folder.path)
+            SweepRecord(
+                self.name,
+                self.folder.uid,
+                plain,
+                plain["sweep"]["space"],
+                tags,
+                self.folder.path,
+                goal=self.study.goal,
+                data=data_record(self.data),
+                question=self.config.sweep.question,
+                commands=commands(self.folder),
+                places=places(self.config, self.folder),
+                tables=self.outcome.tables(),
+            )
         )
         rows = self.study.rows()
         for row in rows:  # what the study has closed and the tracker not: a write that was not answered
@@ -199,7 +213,7 @@ class _Driver:
         except KeyboardInterrupt:
             pass  # whatever the tracker has not written is in its outbox
         told = f"{headline} after {duration(time.monotonic() - began)}"
-        self.outcome.tell(told, self.tracker.page, report.page if report else None)
+        self.outcome.tell(told, self.tracker, report.page if report else None)
         if goes_on:
             self.view.say(self._how_to_go_on())
         if trouble:
@@ -265,6 +279,7 @@ class _Driver:
                 trial_files=report.trials if report else {},
                 pareto=self.outcome.front(),
                 finals=self.outcome.finals(),
+                tables=self.outcome.tables(),
             )
             self.tracker.end_sweep(end, patience=self.patience, say=self.view.say)
 

@@ -20,8 +20,9 @@ from lca_sweep.sweep import layout
 from lca_sweep.sweep.finals import Standing, lines, standings, test_line, winner
 from lca_sweep.sweep.gather import last_metrics
 from lca_sweep.sweep.storage import Storage, StorageError, fetched
+from lca_sweep.sweep.telling import best_table, finals_table
 from lca_sweep.sweep.view import View, plural, results
-from lca_sweep.tracking import BestTrial, ui_command
+from lca_sweep.tracking import BestTrial, Table, Tracker, ui_command
 
 BEST, FRONT = 5, 10  # so many trials are told of: the best ones, or of a Pareto set
 TEST = "test/accuracy"
@@ -53,7 +54,18 @@ class Outcome:
         """The Pareto set of a sweep with several objectives, by the first one; nothing where there is only one."""
         return [row.number for row in self.study.pareto()] if len(self.study.goal.objectives) > 1 else []
 
-    def tell(self, headline: str, page: str, report: Path | None = None) -> None:
+    def tables(self) -> list[Table]:
+        """The best trials, or some of the Pareto set, and the finals, side by side; nothing while there are none."""
+        goal, held = self.study.goal, standings(self.study.rows(), self.study.goal)
+        front = self.study.pareto() if len(goal.objectives) > 1 else []
+        rows = front[:FRONT] or self.study.best(FRONT)
+        title = "Pareto set" if front else "The best"
+        return [
+            *([best_table(title, rows, self._last_metrics(rows), goal)] if rows else []),
+            *([finals_table(held, goal)] if held else []),
+        ]
+
+    def tell(self, headline: str, tracker: Tracker, report: Path | None = None) -> None:
         """Counts, the best trials, what failed, and the way to the report and to the MLflow UI."""
         counts, say = self.study.counts(), self.view.say
         states = ", ".join(
@@ -67,7 +79,7 @@ class Outcome:
                 say(f"trial {row.number} failed: {row.reason}")
         if report:
             say(f"report: {os.path.relpath(report)}")
-        for line in self._ui(page):
+        for line in self._ui(tracker):
             say(line)
 
     def _best(self) -> list[str]:
@@ -112,15 +124,16 @@ class Outcome:
         metrics = last_metrics(self.storage, number)[1]
         return {name: value for name, value in metrics.items() if name != TEST or not self.config.sweep.replicates}
 
-    def _ui(self, page: str) -> list[str]:
+    def _ui(self, tracker: Tracker) -> list[str]:
         """How to look at the runs; with the path of our own mlflow where the shell would not find it."""
         command, own = ui_command(self.config.tracking.uri), Path(sys.executable).with_name("mlflow")
+        pages = [f"  {tracker.page}", f"  {tracker.front}"]
         if not command.startswith("mlflow "):
-            return [f"MLflow: {page}"]
+            return ["MLflow, this sweep's runs, the best first, and its own page:", *pages]
         if shutil.which("mlflow") != str(own) and own.exists():
             near = os.path.relpath(own)
             command = shlex.quote(str(own) if near.startswith("..") else near) + command.removeprefix("mlflow")
-        return ["MLflow UI, the runs of this and other sweeps:", f"  {command}", f"  {page}"]
+        return ["MLflow UI, this sweep's runs, the best first, and its own page:", f"  {command}", *pages]
 
 
 def goal_tags(goal: Goal) -> dict[str, str]:

@@ -29,7 +29,7 @@ def ui(known: Known | None, uri: str | None, port: int | None) -> int:
     if "***" in found:
         raise SweepError(f"ui: tracking.uri={found}: say tracking.uri=URL, with the password")
     if kind(found) == "http":
-        return _point(found, tracking.experiment, port)
+        return _point(found, known, port)
     place = check_there(found)
     listening = free_port(port)
     console = wide_console()
@@ -37,7 +37,7 @@ def ui(known: Known | None, uri: str | None, port: int | None) -> int:
         with ExitStack() as stack:
             stack.enter_context(_ending())
             server = _started(place, listening, console, stack)
-            print_line(console, _page(f"http://{HOST}:{listening}", tracking.experiment))
+            print_line(console, _page(f"http://{HOST}:{listening}", tracking.experiment, known))
             print_line(console, f"the MLflow UI on {without_password(found)}; Ctrl-C ends it")
             code = server.wait()
     except KeyboardInterrupt:
@@ -53,19 +53,21 @@ def _started(uri: str, port: int, console: Console, stack: ExitStack) -> Popen[b
         return stack.enter_context(served(uri, port))
 
 
-def _point(uri: str, experiment: str, port: int | None) -> int:
+def _point(uri: str, known: Known | None, port: int | None) -> int:
     """A server has its UI: only its address is told."""
     if port:
         raise SweepError(f"ui: --port {port}: {without_password(uri)} is a server, which has its UI and its port")
-    print_line(wide_console(), _page(uri, experiment))
+    experiment = (known.config.tracking if known else Tracking()).experiment
+    print_line(wide_console(), _page(uri, experiment, known))
     return 0
 
 
-def _page(uri: str, experiment: str) -> str:
-    """The table of runs; of a server that does not say which that is, where it begins."""
+def _page(uri: str, experiment: str, known: Known | None) -> str:
+    """The table of a sweep's runs, or of all; of a server that does not say which that is, where it begins."""
+    own = (known.uid, known.config.search.goal().first) if known else ()
     with suppress(TrackingError):
         if number := experiment_id(uri, experiment):
-            return page(uri, number)
+            return page(uri, number, *own)
     return without_password(uri).rstrip("/")
 
 

@@ -5,16 +5,26 @@ from __future__ import annotations
 from pathlib import Path
 
 from lca_sweep.tracking.quiet import behave
-from lca_sweep.tracking.records import BestTrial, SweepEnd, SweepRecord, TrackingError, TrialRecord
+from lca_sweep.tracking.records import (
+    BestTrial,
+    DataRecord,
+    SweepEnd,
+    SweepRecord,
+    Table,
+    TrackingError,
+    TrialRecord,
+)
 from lca_sweep.tracking.tracker import PATIENCE, NullTracker, Tracker
 from lca_sweep.tracking.uri import ui_command
 
 __all__ = [
     "PATIENCE",
     "BestTrial",
+    "DataRecord",
     "NullTracker",
     "SweepEnd",
     "SweepRecord",
+    "Table",
     "Tracker",
     "TrackingError",
     "TrialRecord",

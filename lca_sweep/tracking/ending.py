@@ -7,14 +7,16 @@ from dataclasses import dataclass
 from functools import partial
 
 from lca_sweep.tracking.entries import Epoch
-from lca_sweep.tracking.note import describe, text
+from lca_sweep.tracking.front import Front
+from lca_sweep.tracking.note import text
 from lca_sweep.tracking.publishing import publish
 from lca_sweep.tracking.records import SweepEnd, SweepRecord
-from lca_sweep.tracking.runs import Runs
+from lca_sweep.tracking.runs import NOTE, Runs
 from lca_sweep.tracking.store import Change, Store
 from lca_sweep.tracking.tracker import SWEEP_STATUS, known
 from lca_sweep.tracking.writer import Refused
 
+BEST = "best"  # tag of the best trial
 PARETO = "pareto"  # tag of the trials that no other one dominates, where a sweep has several objectives
 MODEL = "the model of the best trial"
 
@@ -35,8 +37,10 @@ class Ending:
         self.runs.tidy()
         self.runs.mark(PARETO, self.end.pareto)
         end, best = self.end, self.end.best
+        self.runs.mark(BEST, [best.number] if best else [])
         run = self.runs.id(best.number) if best else ""
-        tags = {"lca.state": end.status, "mlflow.note.content": describe(self.sweep.name, end, run)}
+        front = Front(self.sweep, self.store.experiment_id, self.runs.id)
+        tags = {"lca.state": end.status, NOTE: front.ended(end)}
         ended = {state: count for state, count in end.counts.items() if state != "running"}
         metrics = {f"trials/{state}": float(count) for state, count in ended.items()}
         if end.message:
@@ -60,7 +64,8 @@ class Ending:
         for number in sorted(end.trial_files):
             things[f"the analysis of trial {number}"] = partial(self._analysis, number)
         if best and best.artifacts:
-            things[MODEL] = partial(publish, self.store, self.sweep, self.parent, best, best.artifacts)
+            run = self.runs.id(best.number)
+            things[MODEL] = partial(publish, self.store, self.sweep, self.parent, best, best.artifacts, run)
         return things
 
     def _analysis(self, number: int) -> None:

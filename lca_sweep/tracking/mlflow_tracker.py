@@ -17,13 +17,15 @@ from lca_sweep.core.errors import first_line
 from lca_sweep.tracking.delivery import deliver, in_words
 from lca_sweep.tracking.ending import MODEL, Ending
 from lca_sweep.tracking.entries import Amount, End, Entry, Epoch, Start, amount_of
+from lca_sweep.tracking.front import Front
+from lca_sweep.tracking.inputs import inputs_of
 from lca_sweep.tracking.note import text
 from lca_sweep.tracking.outbox import Outbox
 from lca_sweep.tracking.records import SweepEnd, SweepRecord, TrackingError, TrialRecord
-from lca_sweep.tracking.runs import Runs, common_tags
+from lca_sweep.tracking.runs import NOTE, Runs, common_tags
 from lca_sweep.tracking.store import Change, Store, milliseconds, param_text
 from lca_sweep.tracking.tracker import LAST_WORDS, NO_TAGS, PATIENCE, SWEEP_STATUS, TRIAL_STATUS, known
-from lca_sweep.tracking.uri import page
+from lca_sweep.tracking.uri import page, run_page
 from lca_sweep.tracking.writer import DELAYS, REST, Refused, Writer, patiently
 
 T = TypeVar("T")
@@ -57,8 +59,15 @@ class MlflowTracker:
 
     @property
     def page(self) -> str:
-        """Address of the experiment's table of runs."""
-        return page(self._uri, self._store.experiment_id)
+        """See Tracker; before there is a sweep, of all the experiment's runs."""
+        sweep = self._sweep
+        own = (sweep.uid, sweep.goal.first) if sweep else ()
+        return page(self._uri, self._store.experiment_id, *own)
+
+    @property
+    def front(self) -> str:
+        """See Tracker."""
+        return run_page(self._uri, self._store.experiment_id, self._parent) if self._parent else ""
 
     @property
     def trouble(self) -> str:
@@ -160,12 +169,16 @@ class MlflowTracker:
         self._write_sweep(sweep)
         with self._for_user(f"the trials of sweep {sweep.name}"):
             self._runs = self._try(partial(Runs, self._store, sweep, self._parent))
+            front = Front(sweep, self._store.experiment_id, self._runs.id).running()
+            self._try(partial(self._store.tag, self._parent, {NOTE: front}))
         self._states = dict.fromkeys(told, "running") | self._runs.states | states
         self._writer = Writer(self._outbox, self._runs, left, self._delays, self._rest)
 
     def _write_sweep(self, sweep: SweepRecord) -> None:
         with self._for_user(f"sweep {sweep.name}"):
             self._parent = self._try(partial(self._start_sweep, sweep))
+            if sweep.data:
+                self._try(partial(self._store.inputs, self._parent, inputs_of(sweep.data)))
             for name, content in (("config.yaml", sweep.config), ("space.yaml", sweep.space)):
                 document = yaml.safe_dump(_plain(content), sort_keys=False)
                 self._try(partial(self._store.text, self._parent, document, name))

@@ -12,17 +12,18 @@ from lca_sweep.tracking.note import describe_model, describe_version, text
 from lca_sweep.tracking.records import BestTrial, SweepRecord
 from lca_sweep.tracking.registry import model_name
 from lca_sweep.tracking.store import Store
+from lca_sweep.tracking.uri import run_place
 from lca_sweep.tracking.writer import Refused
 
 ALIAS = "best"
 
 
-def publish(store: Store, sweep: SweepRecord, parent: str, best: BestTrial, artifacts: Path) -> None:
+def publish(store: Store, sweep: SweepRecord, parent: str, best: BestTrial, artifacts: Path, run: str = "") -> None:
     """Have the sweep's model, with the weights in `artifacts` as the version that the alias stands for.
 
-    Repeating it changes nothing: a version is known by the sweep, the trial and the weights. The files of each lie in
-    a folder of their own among the artifacts of the sweep's run. Refused where the registry does not take it, or where
-    there is no network.
+    `run` is the trial's own. Repeating it changes nothing: a version is known by the sweep, the trial and the weights.
+    The files of each lie in a folder of their own among the artifacts of the sweep's run. Refused where the registry
+    does not take it, or where there is no network.
     """
     name = model_name(sweep.name)
     digest = _digest(artifacts)
@@ -33,8 +34,10 @@ def publish(store: Store, sweep: SweepRecord, parent: str, best: BestTrial, arti
         path = f"model/{best.number:04d}-{digest[:12]}"
         _upload(store, artifacts, parent, path)
         tags = {**same, "lca.sweep": sweep.name, **_scores(best)}
-        version = store.registry.add(name, parent, path, tags, describe_version(sweep.name, best))
+        place = run_place(store.experiment_id, run) if run else ""
+        version = store.registry.add(name, parent, path, tags, describe_version(sweep.name, best, place))
     store.registry.alias(name, ALIAS, version)
+    store.registry.tag(name, {"lca.sweep": sweep.name, "lca.trial": str(best.number), **_scores(best)})
 
 
 def _upload(store: Store, artifacts: Path, run: str, path: str) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from lca_sweep.config import without_password
 from lca_sweep.core.errors import UserError
+from lca_sweep.core.objective import Goal
 
 
 class TrackingError(UserError):
@@ -20,8 +21,32 @@ class TrackingError(UserError):
 
 
 @dataclass(frozen=True)
+class DataRecord:
+    """The images that all trials of a sweep have in common; `images` says how many: training, validation, test."""
+
+    name: str
+    digest: str
+    inputs: int
+    classes: int
+    images: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Table:
+    """Trials beside each other: a line of cells for each, in the order in which to show them; `head` is above these."""
+
+    title: str
+    head: Sequence[str]
+    trials: Mapping[int, Sequence[str]]
+
+
+@dataclass(frozen=True)
 class SweepRecord:
-    """A sweep as it starts, or starts again; `uid` is what makes it the same sweep."""
+    """A sweep as it starts, or starts again; `uid` is what makes it the same sweep.
+
+    What follows `folder` is for its page: `commands` and `places` tell people what to type and where things lie,
+    `tables` what was found before this start.
+    """
 
     name: str
     uid: str
@@ -29,6 +54,12 @@ class SweepRecord:
     space: Mapping[str, Any]  # the search space, nested
     tags: Mapping[str, str]
     folder: Path
+    goal: Goal = field(default_factory=Goal)
+    data: DataRecord | None = None
+    question: str = ""
+    commands: Mapping[str, str] = field(default_factory=dict)
+    places: Mapping[str, str] = field(default_factory=dict)
+    tables: Sequence[Table] = ()
 
 
 @dataclass(frozen=True)
@@ -60,7 +91,7 @@ class SweepEnd:
     `report` and `trial_files` (by the trials' numbers) are folders whose content goes to the sweep's and to the trials'
     runs; `question` is what the sweep was made to find out; `pareto` are, of a sweep with several objectives, the
     trials that no other one dominates, in the order in which to name them; `finals` are metrics of the best trial's new
-    seeds.
+    seeds; `tables` are the best trials and what else is worth comparing.
     """
 
     status: str
@@ -72,6 +103,7 @@ class SweepEnd:
     question: str = ""
     pareto: Sequence[int] = ()
     finals: Mapping[str, float] = field(default_factory=dict)
+    tables: Sequence[Table] = ()
 
 
 def user() -> str:

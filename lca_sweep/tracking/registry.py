@@ -64,6 +64,14 @@ class Registry:
             if str(self._client.get_registered_model(name).aliases.get(alias)) != version:
                 self._client.set_registered_model_alias(name, alias, version)
 
+    def tag(self, name: str, tags: Mapping[str, str]) -> None:
+        """Have a model these tags, which the list of models shows."""
+        with _answers():
+            there = self._client.get_registered_model(name).tags
+            for key, value in tags.items():
+                if there.get(key) != value:
+                    self._client.set_registered_model_tag(name, key, value)
+
     def _find(self, name: str) -> RegisteredModel | None:
         try:
             return self._client.get_registered_model(name)

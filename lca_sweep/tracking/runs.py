@@ -7,12 +7,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from lca_sweep.tracking.entries import End, Epoch, Start
+from lca_sweep.tracking.inputs import inputs_of
+from lca_sweep.tracking.naming import describe_end, describe_trial, run_name
 from lca_sweep.tracking.records import SweepRecord, user
 from lca_sweep.tracking.store import Change, Found, Store
 from lca_sweep.tracking.tracker import NO_TAGS, TRIAL_STATUS
 from lca_sweep.tracking.writer import Refused
 
 LEFT = "left."  # how tags begin that say why a trial left early
+NOTE = "mlflow.note.content"
 
 
 @dataclass
@@ -24,6 +27,8 @@ class _Run:
     tags: dict[str, str]
     params: dict[str, str]
     steps: dict[str, int]  # the last epoch of each metric
+    last: dict[str, float]  # of what the sweep is for, the value of that epoch
+    has_inputs: bool = False
     ended: End | None = None  # as it was told
 
 
@@ -55,23 +60,26 @@ class Runs:
     def start(self, start: Start) -> None:
         """See Sink. A run's params cannot change: Refused where a trial has come to other knobs."""
         with self._sure():
-            run = self._runs.get(start.number) or self._create(start.number, start.time, start.tags)
+            run = self._runs.get(start.number) or self._create(start.number, start.time, start.tags, start.params)
             _same_params(start, run.params)
-            tags = self._tags(start.number, start.tags)
+            tags = self._tags(start.number, start.tags, start.params)
             if not run.running or not tags.items() <= run.tags.items():
                 old = [key for key in run.tags if key == "lca.reason" or key.startswith(LEFT)]
                 self._store.change(Change(run.id, "RUNNING", tags | dict.fromkeys(old), 0))
                 run.running, run.tags = True, tags
             run.ended = None
-            if missing := {name: value for name, value in start.params.items() if name not in run.params}:
+            if missing := {knob: value for knob, value in start.params.items() if knob not in run.params}:
                 self._store.params(run.id, missing)
                 run.params |= missing
+            if self._sweep.data and not run.has_inputs:
+                self._store.inputs(run.id, inputs_of(self._sweep.data))
+                run.has_inputs = True
 
     def log(self, epochs: Sequence[Epoch]) -> None:
         """See Sink. Epochs ascend: what is there already is left out."""
         with self._sure():
             # a start that is lost (its line damaged) takes the params along, not the metrics
-            run = self._runs.get(epochs[0].number) or self._create(epochs[0].number, epochs[0].time, {})
+            run = self._runs.get(epochs[0].number) or self._create(epochs[0].number, epochs[0].time, {}, {})
             steps, new = dict(run.steps), []
             for epoch in epochs:
                 fresh = {key: value for key, value in epoch.metrics.items() if steps.get(key, -1) < epoch.step}
@@ -80,6 +88,8 @@ class Runs:
             if new:
                 self._store.log(run.id, new)
                 run.steps = steps
+                for epoch in new:
+                    run.last |= {key: epoch.metrics[key] for key in self._sweep.goal.metrics if key in epoch.metrics}
 
     def end(self, end: End) -> None:
         """See Sink. Nothing happens for a trial that has no run, or whose end is recorded."""
@@ -89,7 +99,8 @@ class Runs:
         run.ended = end
         if run.tags.get("lca.state") == end.state and not run.running:
             return
-        tags = {"lca.state": end.state, **end.tags} | ({"lca.reason": end.reason} if end.reason else {})
+        tags = {"lca.state": end.state, **end.tags, NOTE: self._note(end, run)}
+        tags |= {"lca.reason": end.reason} if end.reason else {}
         with self._sure():
             self._store.change(Change(run.id, TRIAL_STATUS[end.state], tags, end.time))
         run.running, run.tags = False, run.tags | tags
@@ -122,24 +133,31 @@ class Runs:
                 self._store.delete(found.id)
         return there
 
-    def _create(self, number: int, time: int, tags: Mapping[str, str]) -> _Run:
+    def _create(self, number: int, time: int, tags: Mapping[str, str], params: Mapping[str, str]) -> _Run:
         if number in self._unsure:
             self._recall({"lca.trial": str(number)})
             self._unsure.discard(number)
             if number in self._runs:
                 return self._runs[number]
-        tags = self._tags(number, tags)
+        title, tags = run_name(number, params, tags), self._tags(number, tags, params)
         try:
-            run = self._store.create(f"{number:04d}", tags, time)
+            run = self._store.create(title, tags, time)
         except Exception:
             self._unsure.add(number)  # it may be there nonetheless
             raise
-        self._runs[number] = made = _Run(run, True, dict(tags), {}, {})
+        self._runs[number] = made = _Run(run, True, dict(tags), {}, {}, {})
         return made
 
-    def _tags(self, number: int, tags: Mapping[str, str]) -> dict[str, str]:
+    def _note(self, end: End, run: _Run) -> str:
+        """What the trial is, and how it ended; a metric that is not there is not told of."""
+        what = describe_trial(end.number, run.params, run.tags, self._sweep.name)
+        scores = {key: run.last[key] for key in self._sweep.goal.metrics if key in run.last}
+        return f"{what}: {describe_end(end, max(run.steps.values(), default=0), scores)}"
+
+    def _tags(self, number: int, tags: Mapping[str, str], params: Mapping[str, str]) -> dict[str, str]:
         return {
             **tags,
+            NOTE: describe_trial(number, params, tags, self._sweep.name),
             "lca.kind": "trial",
             "lca.trial": str(number),
             "lca.state": "running",
@@ -174,7 +192,15 @@ def common_tags(sweep: SweepRecord) -> dict[str, str]:
 
 
 def _run(found: Found) -> _Run:
-    return _Run(found.id, found.status == "RUNNING", dict(found.tags), dict(found.params), dict(found.steps))
+    return _Run(
+        found.id,
+        found.status == "RUNNING",
+        dict(found.tags),
+        dict(found.params),
+        dict(found.steps),
+        dict(found.metrics),
+        found.has_inputs,
+    )
 
 
 def _is_empty(found: Found) -> bool:

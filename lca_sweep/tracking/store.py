@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from mlflow.entities import Metric, Param, Run, RunTag
+from mlflow.entities import DatasetInput, Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
@@ -36,6 +36,7 @@ class Found:
     params: Mapping[str, str]
     metrics: Mapping[str, float]  # the latest
     steps: Mapping[str, int]  # of these
+    has_inputs: bool = False  # whether it is known what it was made from
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,11 @@ class Store:
         with _answers():
             for chunk in _chunks([Param(key, value) for key, value in params.items()], PARAMS_A_CALL):
                 self._client.log_batch(run, params=chunk, synchronous=True)
+
+    def inputs(self, run: str, inputs: Sequence[DatasetInput]) -> None:
+        """Say what a run is made from; saying it again changes nothing."""
+        with _answers():
+            self._client.log_inputs(run, list(inputs))
 
     def log(self, run: str, epochs: Sequence[Epoch]) -> None:
         """Add metrics: a call is one transaction, in SQLite, and holds whole epochs unless one alone is too large."""
@@ -147,7 +153,10 @@ def milliseconds() -> int:
 def _found(run: Run) -> Found:
     data = run.data
     steps = {metric.key: int(metric.step) for metric in data.to_proto().metrics}
-    return Found(run.info.run_id, run.info.status, dict(data.tags), dict(data.params), dict(data.metrics), steps)
+    has_inputs = bool(run.inputs and run.inputs.dataset_inputs)
+    return Found(
+        run.info.run_id, run.info.status, dict(data.tags), dict(data.params), dict(data.metrics), steps, has_inputs
+    )
 
 
 def _cut(texts: Mapping[str, str], longest: int) -> dict[str, str]:

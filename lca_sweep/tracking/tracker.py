@@ -25,12 +25,17 @@ class Tracker(Protocol):
 
     Only `start_sweep`, `end_sweep` and `close` wait for MLflow. What the others are told is kept in the outbox, a
     folder on disk, until MLflow has it, by this process or by the next one; they raise TrackingError only where the
-    disk does not take it. One thread tells; `page` and `trouble` are for any.
+    disk does not take it. One thread tells; `page`, `front` and `trouble` are for any.
     """
 
     @property
     def page(self) -> str:
-        """Address of the table of runs in the MLflow UI; empty where there is none."""
+        """Address of the table of the sweep's runs in the MLflow UI, the best first; empty where there is none."""
+        ...
+
+    @property
+    def front(self) -> str:
+        """Address of the sweep's own run there, which describes it; empty where there is none."""
         ...
 
     @property
@@ -100,7 +105,7 @@ class Tracker(Protocol):
 class NullTracker:
     """Keeps no record, so that its users need no `if`."""
 
-    page = trouble = ""
+    page = front = trouble = ""
 
     def start_sweep(self, sweep: SweepRecord) -> str:
         """No run, hence an empty id."""
