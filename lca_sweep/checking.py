@@ -35,15 +35,15 @@ def own_folder(name: str | None) -> list[Path]:
 def checked_sweep(words: Sequence[str], folders: Sequence[Path]) -> tuple[Config, Space]:
     """The sweep that the words mean. UsageError or KnobError if it could not be run."""
     config = compose(words, folders)
-    validate(config)
-    from lca_sweep.search.aims import check_goal  # after a wrong knob was refused: Optuna takes a while to import
-    from lca_sweep.search.space import parse, resolved
-
     try:
+        validate(config)
+        from lca_sweep.search.aims import check_goal  # after a wrong knob was refused: Optuna takes a while to import
+        from lca_sweep.search.space import parse, resolved
+
         space = parse(config.sweep.space, config)
+        check_goal(config, space)
     except KnobError as error:
         from lca_sweep.places import located
 
         raise located(error, words, folders) from error
-    check_goal(config, space)
     return resolved(config, space), space

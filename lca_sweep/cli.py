@@ -12,6 +12,7 @@ import os
 import re
 import sys
 import textwrap
+import traceback
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,11 +23,13 @@ from lca_sweep.commands import COMMANDS
 from lca_sweep.compose import compose, config_dir, groups, hydra_words, register
 from lca_sweep.config import Config
 from lca_sweep.core.errors import UserError
+from lca_sweep.core.knobs import flat, nearest
 from lca_sweep.overrides import UsageError
 
 if TYPE_CHECKING:
     from lca_sweep.search.space import Space
 
+DEBUG = ("debug=true", "debug=false")  # words about how errors are told, whatever else is asked for
 INFO = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
 
 USAGE = """\
@@ -68,7 +71,8 @@ Flags
   --config-dir DIR  a conf folder of your own beside ours: DIR/sweep/mine.yaml
   --help, --version, --hydra-help; -sc for tab completion, in bash:
                     eval "$(lca-sweep -sc install=bash)"
-  LCA_SWEEP_DEBUG=1 (in the environment) shows the traceback of any error
+  debug=true        show the traceback of any error (or LCA_SWEEP_DEBUG=1 in
+                    the environment)
 
 Written here: {sweeps}/NAME/ (study, checkpoints, logs), {uri} (see ui)
 
@@ -85,14 +89,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     or `doctor` has found something wrong; 2: refused, and nothing was begun; 3: something that a sweep needs was lost
     (`UserError.status`); 130, 143: interrupted, terminated. After 3, 130 and 143 the same command goes on, as `resume`.
     """
+    words = sys.argv[1:] if argv is None else list(argv)
     try:
-        return _open(sys.argv[1:] if argv is None else list(argv))
+        return _open([word for word in words if word not in DEBUG])
     except KeyboardInterrupt:
         print("lca_sweep: interrupted", file=sys.stderr)
         return 130
     except UserError as error:
-        if _wants_traceback():
-            raise
+        if _wants_traceback(words):
+            traceback.print_exc()
         print(f"lca_sweep: {error}", file=sys.stderr)
         return error.status
 
@@ -122,6 +127,7 @@ def _open(argv: list[str]) -> int:
     flags = _parser().parse_intermixed_args(argv)
     _refuse_misuse(flags)
     folders = [config_dir(), *own_folder(flags.config_dir)]
+    _refuse_no_command(argv, folders)
     if any((flags.version, flags.help, flags.cfg, flags.info, flags.hydra_help, flags.shell_completion)):
         return _show(_answer_to(flags, folders))
     return _run(flags.overrides, folders)
@@ -172,6 +178,17 @@ def _refuse_misuse(flags: argparse.Namespace) -> None:
     for flag in ("resolve", "package"):
         if getattr(flags, flag) and not flags.cfg:
             raise UsageError(f"--{flag}: goes with --cfg only")
+
+
+def _refuse_no_command(argv: Sequence[str], folders: Sequence[Path]) -> None:
+    """A bare word in front that is neither the name of a conf file nor nearly that of a knob was meant as a command."""
+    word, choices = argv[0] if argv else "", groups(folders)
+    if not re.fullmatch(r"[a-z]+", word) or word in choices or any(word in names for names in choices.values()):
+        return
+    if hint := nearest(word, COMMANDS):
+        raise UsageError(f"{word}: not understood{hint}")
+    if not nearest(word, flat(Config())):
+        raise UsageError(f"{word}: not understood; write NAME=VALUE, or a command in front: {', '.join(COMMANDS)}")
 
 
 def _ask_hydra(flags: argparse.Namespace, folders: list[Path]) -> str:
@@ -241,5 +258,7 @@ def _hydra_flags(flags: argparse.Namespace) -> list[str]:
     return words + [f"--{name.replace('_', '-')}" for name in switches if getattr(flags, name)]
 
 
-def _wants_traceback() -> bool:
+def _wants_traceback(words: Sequence[str]) -> bool:
+    if said := [word for word in words if word in DEBUG]:
+        return said[-1] == DEBUG[0]
     return any(os.environ.get(name, "") not in ("", "0") for name in ("HYDRA_FULL_ERROR", "LCA_SWEEP_DEBUG"))

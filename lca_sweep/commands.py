@@ -35,9 +35,10 @@ def report(words: Sequence[str]) -> int:
     from dataclasses import replace as other
 
     from lca_sweep.sweep.known import find
-    from lca_sweep.sweep.reporting import report
 
     known = find(place(values), name, "report")
+    from lca_sweep.sweep.reporting import report  # torch and all figures: after a wrong name was refused
+
     return report(other(known, config=replace(known.config, values)))
 
 

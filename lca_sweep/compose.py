@@ -6,17 +6,12 @@ Hydra and OmegaConf are imported where they are used: --help reads the folder an
 from __future__ import annotations
 
 import dataclasses
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lca_sweep.config import Config
-from lca_sweep.core.knobs import walk, written
 from lca_sweep.overrides import UsageError, checked, no_such_knob
-
-if TYPE_CHECKING:
-    from omegaconf.errors import OmegaConfBaseException
 
 
 def config_dir() -> Path:
@@ -71,8 +66,10 @@ def compose(words: Sequence[str], folders: Sequence[Path]) -> Config:
         with initialize_config_dir(str(folders[0]), job_name="lca_sweep", version_base="1.3"):
             tree = hydra_compose("config", overrides)
         config = OmegaConf.to_object(tree)  # the last line that knows OmegaConf
-    except (HydraException, OmegaConfBaseException, YAMLError) as error:
-        raise UsageError(_explain(error)) from error
+    except (HydraException, OmegaConfBaseException, YAMLError, UnicodeDecodeError) as error:
+        from lca_sweep.explaining import explained
+
+        raise explained(error, words, folders) from error
     assert isinstance(config, Config)
     _refuse_extras(config)
     return config
@@ -86,58 +83,3 @@ def _refuse_extras(config: Any, prefix: str = "") -> None:
             raise UsageError(no_such_knob(f"{prefix}{name}"))
         if dataclasses.is_dataclass(value):
             _refuse_extras(value, f"{prefix}{name}.")
-
-
-def _explain(error: Exception) -> str:
-    """An error of Hydra, OmegaConf or YAML in a line or a few: the file if one is to blame, the knob, its value."""
-    from hydra.errors import MissingConfigException
-    from omegaconf.errors import OmegaConfBaseException
-    from yaml import MarkedYAMLError
-
-    if isinstance(error, MarkedYAMLError) and error.problem_mark is not None:
-        return f"{error.problem_mark.name}, line {error.problem_mark.line + 1}: {error.problem}"
-    if isinstance(error, MissingConfigException) and error.missing_cfg_file is not None:
-        return f"no conf file {error.missing_cfg_file}.yaml (there are: {', '.join(error.options or ['none'])})"
-    blamed, text = re.fullmatch(r"(?:In '(.+?)': )?(.*)", str(error), re.DOTALL).groups()  # type: ignore[union-attr]
-    where = f"{blamed}.yaml: " if blamed and blamed != "config" else ""
-    for cause in _causes(error):
-        if isinstance(cause, OmegaConfBaseException):
-            return where + _explain_knob(cause)
-    return where + "\n".join(line.strip() for line in text.splitlines()[:3])
-
-
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__
-
-
-def _explain_knob(error: OmegaConfBaseException) -> str:
-    from omegaconf.errors import ConfigAttributeError, ConfigKeyError, MissingMandatoryValue, ValidationError
-
-    name, message = error.full_key, str(error).splitlines()[0]
-    if not name:
-        return message
-    if isinstance(error, (ConfigAttributeError, ConfigKeyError)) and not name.startswith("sweep.space"):
-        return no_such_knob(name)
-    if isinstance(error, MissingMandatoryValue):
-        return f"{name}=???: must be set"
-    if unset := re.search(r"Environment variable '(\w+)' not found", message):
-        return f"{name}: is taken from the environment, where {unset[1]} is not set"
-    if isinstance(error, ValidationError):
-        return f"{name}={written(error.value)}: {_expected(name, message)}"
-    return f"{name}: {message}"
-
-
-def _expected(name: str, message: str) -> str:
-    """What a knob's value must be, from OmegaConf's complaint and the knob's range."""
-    if "not Optional" in message:
-        return "must not be null"
-    kinds = {"Integer": "a whole number", "Float": "a number", "ListConfig": "a list", "Dict[": "a tree of knobs"}
-    kind = next((kind for sign, kind in kinds.items() if sign in message), None)
-    if kind is None:
-        return message
-    ranges = {knob: range for knob, _, range in walk(Config())}
-    knob = re.sub(r"\[\d+\]$", "", name)
-    allowed = ranges[knob].allowed().removeprefix("must be") if knob in ranges else ""
-    return f"must be {kind}{',' * bool(allowed)}{allowed}"

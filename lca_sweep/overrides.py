@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from lca_sweep.config import Config
+from lca_sweep.config import Config, without_password
 from lca_sweep.core.errors import UserError
 from lca_sweep.core.knobs import flat, nearest
 
@@ -107,6 +107,7 @@ def _check_knob(override: Override) -> None:
 
 def _not_understood(word: str, choices: Choices, listed: Sequence[str]) -> str:
     """What may have been meant by a word that is no override: a choice, a group, a knob, or something unquoted."""
+    word = without_password(word)
     name = word.strip("+~= ")
     meant = [f"{sign(group, listed)}{group}={name}" for group, names in choices.items() if name in names]
     if meant:
@@ -117,6 +118,7 @@ def _not_understood(word: str, choices: Choices, listed: Sequence[str]) -> str:
         )
     if re.fullmatch(r"[\w./]*", name):
         return f"{word or repr(word)}: not understood; write NAME=VALUE{nearest(name, flat(Config()))}"
-    return (
-        f"{word}: not understood; quote what has spaces or signs, e.g. 'NAME=\"VALUE\"' or 'NAME={{low: 1, high: 3}}'"
-    )
+    quoted = 'NAME="VALUE"'
+    if (parts := re.fullmatch(r"(\+*[\w.]+)=([^\"'\[\]{}]+)", word)) and "***" not in word:
+        quoted = f'{parts[1]}="{parts[2]}"'
+    return f"{word}: not understood; quote what has spaces or signs, e.g. '{quoted}' or 'NAME={{low: 1, high: 3}}'"

@@ -1,4 +1,4 @@
-"""Where in the conf files a part of sweep.space stands, so that what is wrong with it is told by file and line."""
+"""Where in the conf files a knob, or a part of sweep.space, stands: what is wrong with it is told by file and line."""
 
 from __future__ import annotations
 
@@ -6,73 +6,93 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 
-from lca_sweep.core.knobs import KnobError
+from lca_sweep.core.errors import UserError
+
+E = TypeVar("E", bound=UserError)
 
 SPACE = "sweep.space"
-PLACE = re.compile(r"sweep\.space\.([\w.]*\w)")  # with which every error of the space begins
+PLACE = re.compile(r"[a-z_]+(?:\.\w+)+")  # with which every error of a knob begins
+GLOBAL = re.compile(r"^#\s*@package\s+_global_\s*$", re.MULTILINE)
 
-Places = dict[str, tuple[Path, int]]  # of each part by its dotted path below sweep.space, lines from 1
+Places = dict[str, tuple[Path, int]]  # of each part by its dotted path, lines from 1
 
 
-def located(error: KnobError, words: Sequence[str], folders: Sequence[Path]) -> KnobError:
+def located(error: E, words: Sequence[str], folders: Sequence[Path]) -> E:
     """The same error with file and line in front, where it is about a part that no word of the command line changes.
 
     `folders` are the conf folders, the first one first.
     """
     found = PLACE.match(str(error))
-    if not found or any(_touches(word, f"{SPACE}.{found[1]}") for word in words):
+    chosen = {word: choice for word in words if (choice := _choice(word, folders))}
+    if not found or any(_touches(word, found[0]) for word in words if word not in chosen):
         return error
-    chosen = [word.partition("=")[2] for word in words if word.startswith("+sweep=")]
-    places = {part: place for sweep in chosen for part, place in _places(sweep, folders).items()}
-    if found[1] not in places:
+    places: Places = {}
+    for group, choice in chosen.values():
+        places |= _places(group, choice, folders)
+    if found[0] not in places:
         return error
-    file, line = places[found[1]]
-    return KnobError(f"{os.path.relpath(file)}, line {line}: {error}")
+    file, line = places[found[0]]
+    return type(error)(f"{shown(file)}, line {line}: {error}")
+
+
+def shown(file: Path) -> str:
+    """A conf file as seen from the working folder."""
+    return os.path.relpath(file)
+
+
+def conf_file(name: str, folders: Sequence[Path]) -> Path | None:
+    """The file of a conf such as `sweep/mine`; the first folder that has one counts."""
+    return next((file for folder in folders if (file := folder / f"{name}.yaml").is_file()), None)
+
+
+def _choice(word: str, folders: Sequence[Path]) -> tuple[str, str] | None:
+    """The group and its choice, where a word names a conf file."""
+    group, _, choice = word.lstrip("+").partition("=")
+    return (group, choice) if choice and conf_file(f"{group}/{choice}", folders) else None
 
 
 def _touches(word: str, part: str) -> bool:
     """Whether an override is of this part, of one around it, or of one in the same leaf."""
     key = word.lstrip("+~").partition("=")[0]
-    return key.startswith(SPACE) and (f"{part}.".startswith(f"{key}.") or f"{key}.".startswith(f"{_leaf(part)}."))
+    return f"{part}.".startswith(f"{key}.") or f"{key}.".startswith(f"{_leaf(part)}.")
 
 
 def _leaf(part: str) -> str:
-    """sweep.space.trainer.lr of whatever is below it."""
-    return ".".join(part.split(".")[:4])
+    """sweep.space.trainer.lr of whatever is below it; any other knob itself."""
+    return ".".join(part.split(".")[:4]) if part.startswith(SPACE) else part
 
 
-def _places(sweep: str, folders: Sequence[Path]) -> Places:
-    """Those of a sweep's file over those of the sweeps that it builds on."""
-    files = (folder / "sweep" / f"{sweep}.yaml" for folder in folders)
-    file = next((file for file in files if file.is_file()), None)
-    root = yaml.compose(file.read_text(encoding="utf-8")) if file else None
+def _places(group: str, choice: str, folders: Sequence[Path]) -> Places:
+    """Those of a conf file over those of the files that it builds on."""
+    file = conf_file(f"{group}/{choice}", folders)
+    text = file.read_text(encoding="utf-8") if file else ""
+    root = yaml.compose(text)
     if file is None or not isinstance(root, yaml.MappingNode):
         return {}
     found: Places = {}
-    for base in _bases(root):
-        found |= _places(base, folders)
-    return found | {part: (file, line) for part, line in _parts(_inside(root, "sweep", "space"))}
+    for below, base in _bases(root, group):
+        found |= _places(below, base, folders)
+    prefix = "" if GLOBAL.search(text) else f"{group}."
+    return found | {part: (file, line) for part, line in _parts(root, prefix)}
 
 
-def _bases(root: yaml.MappingNode) -> list[str]:
-    entries = _inside(root, "defaults")
-    listed: list[yaml.Node] = entries.value if isinstance(entries, yaml.SequenceNode) else []
-    return [entry.value for entry in listed if isinstance(entry, yaml.ScalarNode) and entry.value != "_self_"]
+def _bases(root: yaml.MappingNode, group: str) -> Iterator[tuple[str, str]]:
+    """Group and choice of each entry of a defaults list."""
+    entries = next((value for key, value in root.value if key.value == "defaults"), None)
+    for entry in entries.value if isinstance(entries, yaml.SequenceNode) else []:
+        if isinstance(entry, yaml.ScalarNode) and entry.value != "_self_":
+            yield group, entry.value
+        for key, value in entry.value if isinstance(entry, yaml.MappingNode) else []:
+            yield str(key.value).removeprefix("override").strip().lstrip("/"), str(value.value)
 
 
-def _inside(node: yaml.Node | None, *keys: str) -> yaml.Node | None:
-    for wanted in keys:
-        pairs: Any = node.value if isinstance(node, yaml.MappingNode) else []
-        node = next((value for key, value in pairs if key.value == wanted), None)
-    return node
-
-
-def _parts(node: yaml.Node | None, prefix: str = "") -> Iterator[tuple[str, int]]:
+def _parts(node: yaml.Node, prefix: str = "") -> Iterator[tuple[str, int]]:
     """(dotted path, line) of each key below a node."""
-    for key, value in node.value if isinstance(node, yaml.MappingNode) else []:
+    pairs: Any = node.value if isinstance(node, yaml.MappingNode) else []
+    for key, value in pairs:
         yield f"{prefix}{key.value}", key.start_mark.line + 1
         yield from _parts(value, f"{prefix}{key.value}.")

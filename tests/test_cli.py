@@ -256,17 +256,17 @@ def test_a_wrong_word_ends_in_a_plain_line_and_leaves_nothing(
 
 GLOBAL = "# @package _global_\n"
 WRONG_FILES: list[tuple[str, list[str]]] = [
-    (GLOBAL + "trainer: {l: 3}", ["sweep/mine.yaml: trainer.l: no such knob", "'trainer.lr'"]),
+    (GLOBAL + "trainer: {l: 3}", ["sweep/mine.yaml, line 2: trainer.l: no such knob", "'trainer.lr'"]),
     (GLOBAL + "frobnicate: 3", ["sweep/mine.yaml: frobnicate: no such knob"]),
-    (GLOBAL + "trainer: {lr: abc}", ["sweep/mine.yaml: trainer.lr=abc: must be a number, > 0"]),
-    (GLOBAL + "trainer: {lr: -1}", ["trainer.lr=-1.0: must be > 0"]),
+    (GLOBAL + "trainer: {lr: abc}", ["sweep/mine.yaml, line 2: trainer.lr=abc: must be a number, > 0"]),
+    (GLOBAL + "trainer: {lr: -1}", ["sweep/mine.yaml, line 2: trainer.lr=-1.0: must be > 0"]),
     (GLOBAL + "trainer: 3", ["sweep/mine.yaml"]),
     (GLOBAL + "- 3", ["sweep/mine.yaml"]),
     (GLOBAL + "sweep: {trials: [3", ["sweep/mine.yaml, line 2"]),
     (GLOBAL + "sweep: {space: {trainer: {l: {low: 1, high: 2}}}}", ["sweep.space.trainer.l: no such knob"]),
     (GLOBAL + "defaults: [override /model: foo]", ["model/foo.yaml", "paper"]),
     (GLOBAL + "defaults: [override /foo: bar]", ["sweep/mine.yaml", "foo"]),
-    ("trails: 3", ["sweep/mine.yaml: sweep.trails: no such knob", "'sweep.trials'"]),
+    ("trails: 3", ["sweep/mine.yaml, line 1: sweep.trails: no such knob", "'sweep.trials'"]),
 ]
 
 
@@ -306,12 +306,28 @@ def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch, error: Excep
 
 
 @pytest.mark.parametrize("name", ["HYDRA_FULL_ERROR", "LCA_SWEEP_DEBUG"])
-def test_tracebacks_can_be_asked_for(door: Door, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_tracebacks_can_be_asked_for(
+    door: Door, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
     monkeypatch.setenv(name, "1")
-    with pytest.raises(ValueError, match="must be a whole number"):
-        cli.main(["trainer.epochs=abc"])
+    assert cli.main(["trainer.epochs=abc"]) == 2
+    err = capsys.readouterr().err
+    assert "Traceback" in err and err.endswith("\nlca_sweep: trainer.epochs=abc: must be a whole number, >= 1\n")
     monkeypatch.setenv(name, "0")
     assert cli.main(["trainer.epochs=abc"]) == 2
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_a_word_asks_for_tracebacks_too(
+    door: Door, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for words in (["trainer.epochs=abc", "debug=true"], ["debug=true", "status", "nobody"]):
+        assert cli.main(words) == 2
+        assert "Traceback" in capsys.readouterr().err
+    monkeypatch.setenv("LCA_SWEEP_DEBUG", "1")
+    assert cli.main(["trainer.epochs=abc", "debug=false"]) == 2
+    assert "Traceback" not in capsys.readouterr().err
+    assert door.opened("trainer.lr=0.3", "debug=true")[0].trainer.lr == 0.3
 
 
 # --- flags ---

@@ -51,7 +51,7 @@ sweep:
         ),
         ("", "", ["sweep.space.prior.weight={low: -1, high: 1}"], 0, "sweep.space.prior.weight.low=-1.0: must be >= 0"),
         ("", "", ["search=grid"], 11, "sweep.space.trainer.lr: needs choices or step for search=grid"),
-        ("trials: 4", "trials: 0", [], 0, "sweep.trials=0: must be >= 1"),
+        ("trials: 4", "trials: 0", [], 8, "sweep.trials=0: must be >= 1"),
     ],
 )
 def test_file_and_line(

@@ -162,7 +162,10 @@ def _mnist_full(dir: str | None) -> Parts:
 
 def _folder(dir: str | None) -> Path:
     if dir:
-        return Path(dir).expanduser().absolute()
+        folder = Path(dir).expanduser().absolute()
+        if folder.exists() and not folder.is_dir():
+            raise DataError(f"data.dir={dir}: is no folder; must be the one with the data set's files")
+        return folder
     pooch: Any = import_module("pooch")  # it has no types
     return Path(pooch.os_cache("lca_sweep"))
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 import errno
 import os
 from pathlib import Path
+from tempfile import TemporaryFile
+
+PROBE = 2**16  # bytes; the smallest things that are kept are about as large
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -19,6 +22,12 @@ def write_atomically(path: Path, content: bytes) -> None:
     finally:
         beside.unlink(missing_ok=True)
     flush_folder(path.parent)
+
+
+def try_to_write(folder: Path) -> None:
+    """OSError where no file can be kept: a full disk, or a file system for reading only. Leaves nothing."""
+    with TemporaryFile(dir=folder) as file:
+        file.write(bytes(PROBE))
 
 
 def make_folder(path: Path) -> None:

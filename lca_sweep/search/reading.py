@@ -15,7 +15,7 @@ from optuna.trial import TrialState, create_trial
 from lca_sweep.core.errors import UserError, first_line
 from lca_sweep.search.rows import Row, row_of
 from lca_sweep.search.space import Space
-from lca_sweep.search.storage import JOURNAL, database
+from lca_sweep.search.storage import JOURNAL, damaged, database
 
 FEWEST = 8  # trials from which importances are told
 
@@ -35,6 +35,8 @@ def read_rows(folder: Path, url: str | None, name: str, space: Space) -> list[Ro
         trials = storage.get_all_trials(storage.get_study_id_from_name(name), deepcopy=False)
     except KeyError as error:
         raise ReadError(f"{where}: there is none") from error
+    except UserError:
+        raise
     except (OSError, ValueError, StorageInternalError) as error:
         raise ReadError(f"{where}: cannot be read: {first_line(error)}") from error
     return [row for row in (row_of(trial, space) for trial in trials) if not row.foreign]
@@ -42,7 +44,10 @@ def read_rows(folder: Path, url: str | None, name: str, space: Space) -> list[Ro
 
 def _journal(file: Path) -> BaseStorage:
     os.stat(file)  # for Optuna would make an empty one
-    return JournalStorage(JournalFileBackend(str(file)))
+    try:
+        return JournalStorage(JournalFileBackend(str(file)))
+    except ValueError as error:
+        raise ReadError(damaged(file, error)) from error
 
 
 def importances(rows: Sequence[Row], space: Space, maximize: bool = True) -> tuple[int, dict[str, float]]:

@@ -12,10 +12,11 @@ from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 
 from lca_sweep.config import KnobError, without_password
-from lca_sweep.core.errors import first_line
+from lca_sweep.core.errors import first_line, why_no_database
 from lca_sweep.search.outage import SILENCE, StudyLost
 
 JOURNAL = "study.journal"
+EXAMPLE = "sqlite:///study.db or postgresql+psycopg://USER:PASSWORD@HOST/DATABASE"
 
 # Of libpq. A server that vanished is noticed within half a minute, and not when the kernel gives up, in 15 minutes.
 POSTGRESQL = {
@@ -30,27 +31,43 @@ POSTGRESQL = {
 def journal(folder: Path) -> BaseStorage:
     """The default storage: a journal file in the sweep's folder, whose lock the caller holds.
 
-    Raises StudyLost if it cannot be read or written.
+    Raises StudyLost if it cannot be read or written, KnobError if it is damaged.
     """
     file = folder / JOURNAL
     try:
         # a writer that was killed can leave its lock, for which Optuna would wait half a minute
         file.with_name(f"{file.name}.lock").unlink(missing_ok=True)
         return Journal(file)
-    except (OSError, ValueError) as error:
+    except ValueError as error:
+        raise KnobError(damaged(file, error)) from error
+    except OSError as error:
         raise StudyLost(f"{file}: cannot be opened: {first_line(error)}") from error
 
 
 def shared_journal(folder: Path) -> BaseStorage:
     """The same for one who adds a row while another process, or nobody, holds that lock.
 
-    Raises StudyLost if it is not there or cannot be read.
+    Raises StudyLost if it is not there or cannot be read, KnobError if it is damaged.
     """
     file = folder / JOURNAL
     try:
         return Journal(file, alone=False)
-    except (OSError, ValueError) as error:
+    except ValueError as error:
+        raise KnobError(damaged(file, error)) from error
+    except OSError as error:
         raise StudyLost(f"{file}: cannot be opened: {first_line(error)}") from error
+
+
+def damaged(file: Path, error: Exception) -> str:
+    """What is wrong with a journal that can no longer be read, and what to do."""
+    remedy = "bring back a copy of the file, or begin anew with sweep.resume=never"
+    with suppress(OSError):
+        for number, line in enumerate(file.read_bytes().splitlines(), 1):
+            try:
+                json.loads(line)
+            except ValueError:
+                return f"{file}, line {number}: is damaged; {remedy}"
+    return f"{file}: is damaged ({first_line(error)}); {remedy}"
 
 
 class Journal(JournalStorage):
@@ -108,7 +125,8 @@ def database(url: str) -> BaseStorage:
     try:
         return RDBStorage(url, engine_kwargs={"connect_args": connect_args(url)})
     except Exception as error:  # whatever the database's driver raises
-        raise KnobError(f"search.storage={without_password(url)}: cannot be opened: {first_line(error)}") from error
+        why = why_no_database(error, EXAMPLE)
+        raise KnobError(f"search.storage={without_password(url)}: cannot be opened: {why}") from error
 
 
 def connect_args(url: str) -> dict[str, Any]:

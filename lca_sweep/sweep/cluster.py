@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import logging
 import os
+import re
 import secrets
 import shlex
 import signal
@@ -39,18 +40,12 @@ TOKENS = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
 @contextmanager
 def connected(cluster: Cluster) -> Iterator[Resources]:
     """Ray up and connected; a local one is taken down at the end. Raises SweepError if that is not possible."""
-    address = cluster.address
-    manners = QUIET | (_private() if address == "local" else {PENDING: "10000"})
+    manners = QUIET | (_private() if cluster.address == "local" else {PENDING: "10000"})
     os.environ.update({name: value for name, value in manners.items() if name not in os.environ})
+    address = _address(cluster)
+    _answers(address)
     import ray
 
-    if address == "auto":
-        address = os.environ.get("RAY_ADDRESS", "")
-        if not address:  # Ray would join whatever runs on this machine, be it somebody's private sweep
-            raise SweepError("cluster.address=auto: RAY_ADDRESS is not set; set it, or give the address here")
-    if address.startswith("ray://"):  # there Tune runs in another process, which has none of our books
-        raise SweepError(f"cluster.address={address}: must be the cluster itself (HOST:6379), not its Ray Client")
-    _answers(address)
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     # of a machine that is lost Ray prints stack traces, whatever `log_to_driver` says; its log files have them, too
     ray._private.worker._worker_logs_enabled = False
@@ -65,6 +60,20 @@ def connected(cluster: Cluster) -> Iterator[Resources]:
         else:
             _same_package(address)
             yield elastic(cluster, _machines)
+
+
+def _address(cluster: Cluster) -> str:
+    """Of which Ray; SweepError if it can be none."""
+    address = cluster.address
+    if address == "auto":
+        address = os.environ.get("RAY_ADDRESS", "")
+        if not address:  # Ray would join whatever runs on this machine, be it somebody's private sweep
+            raise SweepError("cluster.address=auto: RAY_ADDRESS is not set; set it, or give the address here")
+    if address.startswith("ray://"):  # there Tune runs in another process, which has none of our books
+        raise SweepError(f"cluster.address={address}: must be the cluster itself (HOST:6379), not its Ray Client")
+    if address not in ("local", "auto") and not re.fullmatch(r"[^/\s]+:\d+", address):
+        raise SweepError(f"cluster.address={address}: must be local, auto, or HOST:PORT of a cluster, e.g. head:6379")
+    return address
 
 
 def _private() -> dict[str, str]:
@@ -147,7 +156,7 @@ def _terminated(*_: object) -> None:
 
 def _answers(address: str) -> None:
     """Ray itself tries for 20 s and writes a line a second; a port that nobody listens at is known at once."""
-    host, _, port = address.removeprefix("ray://").rpartition(":")
+    host, _, port = address.rpartition(":")
     if not host or not port.isdigit():
         return  # local, auto, or a name that Ray knows
     if why := answers(host.strip("[]"), int(port), patience=10):

@@ -39,7 +39,7 @@ from lca_sweep.sweep.tuning import tune_packs
 from lca_sweep.sweep.view import View, command, duration, plural, wide_console
 from lca_sweep.sweep.warm import warm_start
 from lca_sweep.sweep.wishes import granted
-from lca_sweep.tracking import PATIENCE, SweepEnd, SweepRecord, Tracker, TrackingError, open_tracker
+from lca_sweep.tracking import PATIENCE, SweepEnd, SweepRecord, Tracker, TrackingError, check, open_tracker
 
 DONE, NONE_COMPLETE = 0, 1
 AT_ONCE = 2.0  # seconds for MLflow in place of PATIENCE; what it does not get then is kept for the next start
@@ -60,6 +60,7 @@ def run(config: Config, space: Space) -> int:
     _check_storage(config)
     check_finals(config, space)
     warm = warm_start(config, space, name)
+    check(config.tracking.uri)
     books = database(config.search.storage) if config.search.storage else None
     view, stopping = View(name, config), Stopping(config.sweep, goal=config.search.goal())
     with ExitStack() as stack:

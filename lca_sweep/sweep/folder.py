@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 from lca_sweep.config import Config, without_password
-from lca_sweep.core.files import write_atomically
+from lca_sweep.core.files import try_to_write, write_atomically
 from lca_sweep.sweep.errors import SweepError
 from lca_sweep.sweep.lock import Lock, locked
 
@@ -69,6 +69,10 @@ def folder_path(config: Config, name: str) -> Path:
     there = next(folder for folder in (path, *path.parents) if folder.exists())
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
         raise SweepError(f"sweep.dir={config.sweep.dir}: {there} must be a folder that one can write to")
+    try:
+        try_to_write(there)
+    except OSError as error:
+        raise SweepError(f"sweep.dir={config.sweep.dir}: cannot write to {there}: {error.strerror}") from error
     return path
 
 
@@ -132,8 +136,12 @@ def _read(path: Path) -> dict[str, Any]:
     """What sweep.json says."""
     try:
         known: dict[str, Any] = json.loads((path / IDENTITY).read_bytes())
-    except (OSError, ValueError) as error:
-        raise SweepError(f"{path / IDENTITY}: cannot be read ({error}); give another sweep.name") from error
+        if not isinstance(known["uid"], str) or not isinstance(known["config"], dict):
+            raise TypeError("has other things in it than a sweep's")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise SweepError(
+            f"{path / IDENTITY}: cannot be read ({error}); put it right, or give another sweep.name"
+        ) from error
     return known
 
 
@@ -157,6 +165,10 @@ def _refuse_other_knobs(name: str, old: Mapping[str, Any], new: Mapping[str, Any
         for knob in sorted(before | after)
         if before.get(knob) != after.get(knob)
     ]
+    if len(differing) == 1:
+        raise SweepError(
+            "\n".join([f"sweep.name={name}: this sweep was begun with another{differing[0][1:]}", *REMEDY])
+        )
     if differing:
         more = [f"  and {len(differing) - 8} more"] if len(differing) > 8 else []
         lines = [f"sweep.name={name}: this sweep was begun with other knobs:", *differing[:8], *more, *REMEDY]

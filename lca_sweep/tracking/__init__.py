@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from lca_sweep.tracking.quiet import behave
+from lca_sweep.tracking.reaching import check
 from lca_sweep.tracking.records import (
     BestTrial,
     DataRecord,
@@ -28,6 +29,7 @@ __all__ = [
     "Tracker",
     "TrackingError",
     "TrialRecord",
+    "check",
     "open_tracker",
     "ui_command",
 ]

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import re
-import ssl
-import urllib.error
-import urllib.request
 
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from lca_sweep.core.errors import first_line
+from lca_sweep.core.errors import why_no_database
 from lca_sweep.tracking.database import artifacts_beside, prepare, sqlite_path
+from lca_sweep.tracking.reaching import no_answer, reach_server
 from lca_sweep.tracking.records import TrackingError
 from lca_sweep.tracking.store import Store
 from lca_sweep.tracking.uri import kind
 
-SECONDS = 10  # for a server's first answer
+EXAMPLE = "sqlite:///mlflow.db, http://HOST:PORT or postgresql+psycopg://USER@HOST/DATABASE"
+LOG_IN = "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+ANSWERS = {  # of a server that lets nobody in, by HTTP status
+    "401": f"asks for a user and a password, or does not take yours; {LOG_IN}",
+    "403": f"access denied; {LOG_IN} of one who may, or have its --allowed-hosts name the host as it is written here",
+    "404": "answers with HTTP 404; must be the address of an MLflow server",
+}
 LOGIN = re.compile(r"://([^/]*|[^:/]*:(?!\d+/)\S*)@")  # before a host; there may be a / in a password, after no port
 
 
@@ -24,21 +28,15 @@ def connect(uri: str, experiment: str) -> Store:
     """The experiment in the store that `uri` names, both made if need be; TrackingError in one line."""
     sort = kind(uri)
     if sort == "files":
-        raise TrackingError(
-            f"tracking.uri={uri}: MLflow keeps runs in plain folders no more; "
-            "must be like sqlite:///mlflow.db, http://HOST:PORT or postgresql://..."
-        )
+        raise TrackingError(f"tracking.uri={uri}: MLflow keeps runs in plain folders no more; must be like {EXAMPLE}")
     if sort == "http" and LOGIN.search(uri):
-        raise TrackingError(
-            f"tracking.uri={LOGIN.sub('://***@', uri)}: no user or password in it; "
-            "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
-        )
+        raise TrackingError(f"tracking.uri={LOGIN.sub('://***@', uri)}: no user or password in it; {LOG_IN}")
     path = sqlite_path(uri) if sort == "sqlite" else None
     try:
         if path:
             prepare(path)
         elif sort == "http":
-            _reach_server(uri)
+            reach_server(uri)
         elif "://" in uri and uri.partition("+")[0].partition(":")[0] in ("postgresql", "mysql", "mssql"):
             _reach_database(uri)
         # MLflow keeps one open database for each URI, and a relative one means another file after a chdir
@@ -68,17 +66,6 @@ def _experiment(client: MlflowClient, name: str, artifacts: str | None) -> str:
     return str(found.experiment_id)
 
 
-def _reach_server(uri: str) -> None:
-    """Any answer will do, also that one has to log in; OSError if nobody answers."""
-    try:
-        urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=SECONDS).close()
-    except urllib.error.HTTPError as error:
-        error.close()
-    except urllib.error.URLError as error:
-        if not isinstance(error.reason, ssl.SSLError):  # MLflow may have been told the certificate
-            raise
-
-
 def _reach_database(uri: str) -> None:
     """One attempt; MLflow itself makes ten in two minutes."""
     from mlflow.store.db.utils import create_sqlalchemy_engine
@@ -91,10 +78,16 @@ def _reach_database(uri: str) -> None:
 
 
 def _reason(error: Exception) -> str:
-    if isinstance(error, urllib.error.URLError):
-        return f"no answer ({error.reason})"
-    if isinstance(error, ConnectionError):  # accepted and then dropped: a server that is going down
-        return f"no answer ({error})"
-    if isinstance(error, TimeoutError):
-        return f"no answer within {SECONDS} s"
-    return first_line(error)
+    """Why a store cannot be used, in one line: in our words where MLflow's own are long, or about something else."""
+    said = str(error)
+    if answer := re.search(r"failed with error code (\d+) != 200|too many (\d+) error responses", said):
+        status = answer[1] or answer[2]
+        return ANSWERS.get(status, f"answers with HTTP {status}; is it an MLflow server, and well?")
+    if schema := re.search(r"database schema \(found version (\w+), but expected (\w+)\)", said):
+        return (
+            f"is of another version of MLflow (schema {schema[1]}, here {schema[2]}); "
+            "if that is older, say `mlflow db upgrade URI`; if newer, install the MLflow that made it"
+        )
+    if "unsupported URI" in said:
+        return f"no such kind of store; must be like {EXAMPLE}"
+    return why_no_database(error, EXAMPLE) if not isinstance(error, OSError) else no_answer(error)

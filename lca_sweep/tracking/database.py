@@ -10,6 +10,7 @@ import tempfile
 import uuid
 from pathlib import Path
 
+from lca_sweep.core.files import try_to_write
 from lca_sweep.tracking.records import TrackingError
 
 
@@ -42,18 +43,12 @@ def _make(path: Path) -> None:
     """Processes that meet at a new file spoil it for good: make it elsewhere, then give it its name in one step."""
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
-    _touchable(path.parent)
+    try_to_write(path.parent)  # now, not after the seconds that making the tables takes
     with tempfile.TemporaryDirectory(prefix="lca_sweep-") as folder:
         made = Path(folder) / "mlflow.db"
         SqlAlchemyStore(f"sqlite:///{made}", str(path.parent / "mlruns")).engine.dispose()  # type: ignore[no-untyped-call]
         _use_wal(made)
         _publish(made, path)
-
-
-def _touchable(folder: Path) -> None:
-    """OSError at once, not after the seconds that making the tables takes, where no file can be made."""
-    with tempfile.TemporaryFile(dir=folder):
-        pass
 
 
 def _publish(made: Path, path: Path) -> None:

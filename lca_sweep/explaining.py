@@ -1,0 +1,104 @@
+"""What Hydra, OmegaConf or YAML have against words and conf files, in the user's words: file, line, knob and value."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lca_sweep.config import Config
+from lca_sweep.core.knobs import walk, written
+from lca_sweep.overrides import UsageError, no_such_knob
+from lca_sweep.places import conf_file, located, shown
+
+if TYPE_CHECKING:
+    from omegaconf.errors import OmegaConfBaseException
+
+
+def explained(error: Exception, words: Sequence[str], folders: Sequence[Path]) -> UsageError:
+    """An error of Hydra, OmegaConf or YAML in a line or a few: the file if one is to blame, the knob, its value."""
+    from omegaconf.errors import OmegaConfBaseException
+
+    blamed, text = _blamed(error)
+    file = conf_file(blamed, folders) if blamed != "config" else None
+    where = f"{shown(file)}: " if file else ""
+    for cause in _causes(error):
+        if isinstance(cause, OmegaConfBaseException):
+            plain = UsageError(_explain_knob(cause, bool(file)))
+            found = located(plain, words, folders)
+            return UsageError(f"{where}{plain}") if found is plain else found
+    return UsageError(where + _explain(error, text, folders))
+
+
+def _blamed(error: Exception) -> tuple[str, str]:
+    """The conf that Hydra says is to blame, if any, and what else it says."""
+    blamed, text = re.fullmatch(r"(?:In '(.+?)': )?(.*)", str(error), re.DOTALL).groups()  # type: ignore[union-attr]
+    return blamed or "config", text
+
+
+def _explain(error: Exception, text: str, folders: Sequence[Path]) -> str:
+    """What is not about a knob: files that are missing, or cannot be read."""
+    from hydra.errors import MissingConfigException
+    from yaml import MarkedYAMLError
+
+    if isinstance(error, MarkedYAMLError) and error.problem_mark is not None:
+        return f"{shown(Path(error.problem_mark.name))}, line {error.problem_mark.line + 1}: {error.problem}"
+    if isinstance(error, UnicodeDecodeError):
+        return f"{_no_text(folders)}: must be text in UTF-8"
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file is not None:
+        return f"no conf file {error.missing_cfg_file}.yaml (there are: {', '.join(error.options or ['none'])})"
+    return "\n".join(line.strip() for line in text.splitlines()[:3])
+
+
+def _no_text(folders: Sequence[Path]) -> str:
+    """The first conf file that is no text: Python's error does not name it."""
+    for file in (file for folder in folders for file in sorted(folder.glob("**/*.yaml"))):
+        try:
+            file.read_text(encoding="utf-8")
+        except UnicodeDecodeError:
+            return shown(file)
+    return "a conf file"
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _explain_knob(error: OmegaConfBaseException, in_file: bool) -> str:
+    """What is wrong with a knob; `in_file`: as a conf file has it."""
+    from omegaconf.errors import ConfigAttributeError, ConfigKeyError, MissingMandatoryValue, ValidationError
+
+    name, message = error.full_key, str(error).splitlines()[0]
+    if not name:
+        return message
+    if isinstance(error, (ConfigAttributeError, ConfigKeyError)) and not name.startswith("sweep.space"):
+        section, _, rest = name.partition(".")
+        if in_file and section == "sweep" and rest.partition(".")[0] in vars(Config()):
+            return f"{name}: no such knob; a file with knobs of all groups begins with the line # @package _global_"
+        return no_such_knob(name)
+    if isinstance(error, MissingMandatoryValue):
+        return f"{name}=???: must be set"
+    if unset := re.search(r"Environment variable '(\w+)' not found", message):
+        return f"{name}: is taken from the environment, where {unset[1]} is not set"
+    if unknown := re.search(r"Interpolation key '(.+?)' not found", message):
+        return f"{name}: is taken from {no_such_knob(unknown[1])}"
+    if isinstance(error, ValidationError):
+        return f"{name}={written(error.value)}: {_expected(name, message)}"
+    return f"{name}: {message}"
+
+
+def _expected(name: str, message: str) -> str:
+    """What a knob's value must be, from OmegaConf's complaint and the knob's range."""
+    if "not Optional" in message:
+        return "must not be null"
+    kinds = {"Integer": "a whole number", "Float": "a number", "ListConfig": "a list", "Dict[": "a tree of knobs"}
+    kind = next((kind for sign, kind in kinds.items() if sign in message), None)
+    if kind is None:
+        return message
+    ranges = {knob: range for knob, _, range in walk(Config())}
+    knob = re.sub(r"\[\d+\]$", "", name)
+    allowed = ranges[knob].allowed().removeprefix("must be") if knob in ranges else ""
+    return f"must be {kind}{',' * bool(allowed)}{allowed}"
