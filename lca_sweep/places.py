@@ -31,8 +31,8 @@ def located(error: E, words: Sequence[str], folders: Sequence[Path]) -> E:
     if not found or any(_touches(word, found[0]) for word in words if word not in chosen):
         return error
     places: Places = {}
-    for group, choice in chosen.values():
-        places |= _places(group, choice, folders)
+    for choice in chosen.values():
+        places |= _places(*choice, folders)
     if found[0] not in places:
         return error
     file, line = places[found[0]]

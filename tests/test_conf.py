@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from pathlib import Path
 from typing import Any
 
@@ -113,7 +114,9 @@ def test_what_kubernetes_misses_in_the_environment_is_named(
     monkeypatch.delenv(name)
     with pytest.raises(UsageError) as caught:
         compose(["cluster=kubernetes"], [CONF])
-    assert str(caught.value) == f"{knob}: is taken from the environment, where {name} is not set"
+    where, _, what = str(caught.value).partition(": ")
+    assert what == f"{knob}: is taken from the environment, where {name} is not set"
+    assert re.fullmatch(r"\S*conf/cluster/kubernetes\.yaml, line \d+", where)
 
 
 def test_the_default_choices_change_nothing_so_that_no_knob_is_declared_twice() -> None:

@@ -194,7 +194,7 @@ def test_the_head_dies_with_the_driver(cluster: Cluster, folder: Path) -> None:
 
 
 def test_the_head_dies_and_the_driver_is_elsewhere(cluster: Cluster, folder: Path) -> None:
-    """One that is back within a minute is missed by nobody. After that the driver ends, and the same command goes on."""
+    """Back within a minute, it is missed by nobody; after that the driver ends, and the same command goes on."""
     driver, words = cluster.workers[0], (*WORDS, ENDLESS)
     with cluster.sweep(driver, folder, *words) as run:
         both_train(cluster, folder, reports=60)

@@ -9,6 +9,7 @@ from core_strategies import (
     CLASSES,
     INPUTS,
     certain,
+    digits_networks,
     made_up,
     networks,
     plain_accuracy,
@@ -16,7 +17,6 @@ from core_strategies import (
     random_slab,
     seeds,
     slabs,
-    trained_digits,
 )
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -148,12 +148,18 @@ def test_every_weight_of_a_category_is_as_likely_to_change() -> None:
 
 
 def test_on_digits_vip_weights_matter_and_uip_weights_do_not() -> None:
-    """The claim of Li & Huang 2020, in every layer: deleting VIP weights hurts, more than as many others."""
+    """The claim of Li & Huang 2020, in every layer: deleting VIP weights hurts, more than as many others.
+
+    Of the mean over six networks: in a narrow layer of a single one, luck is as large as the effect.
+    """
     data = load("digits")
-    found = perturb(trained_digits(), data.test, data.scale, seed=0, fractions=(0.0, 1.0))
-    assert (found.changed[:, :, 1] > 20).all()
-    for at_first, at_last in found.accuracy.mean(-1).transpose(0, 2, 1):  # (arms) each
-        loss = at_first - at_last
+    losses = []
+    for network in digits_networks(*range(6)):
+        found = perturb(network, data.test, data.scale, seed=0, fractions=(0.0, 1.0))
+        assert (found.changed[:, :, 1] > 20).all()
+        accuracy = found.accuracy.mean(-1)  # (layers, arms, fractions)
+        losses.append(accuracy[..., 0] - accuracy[..., 1])
+    for loss in np.mean(losses, axis=0):
         assert loss[VIP] > 0.03 and loss[VIP] > 1.5 * max(loss[VAR], loss[RANDOM])
         assert abs(loss[UIP]) < 0.02
 

@@ -388,7 +388,7 @@ def test_looking_into_a_store_leaves_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "completions"),
     [
-        ("lca-sweep ", "stop report list status enqueue set ui show resume doctor compare KNOBS(lca-sweep )"),
+        ("lca-sweep ", "stop report list status enqueue set submit ui show resume doctor compare KNOBS(lca-sweep )"),
         ("lca-sweep re", "report resume KNOBS(lca-sweep re)"),
         ("lca-sweep show ", "mine other --json sweep.dir="),
         ("lca-sweep show mi", "mine"),
