@@ -44,7 +44,8 @@ compose-secrets: docker/.env
 docker/.env:
 	@'$(PYTHON)' docker/make_secrets.py
 
-audit: .tools/ok
+audit: .venv/test.ok .tools/ok
+	@PATH="$(CURDIR)/.tools/bin:$$PATH" $(PY) -m pytest -q -m manifests -k 'checkov or hadolint'
 	@PATH="$(CURDIR)/.tools/bin:$$PATH" .tools/bin/python .ci/audit.py $(ARGS)
 
 lint: .venv/lint.ok
