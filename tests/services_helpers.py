@@ -318,7 +318,7 @@ def runs(services: Services, name: str) -> tuple[Record, dict[int, Record]]:
             tags = dict(rows("SELECT key, value FROM tags WHERE run_uuid = %s", id))
             params = dict(rows("SELECT key, value FROM params WHERE run_uuid = %s", id))
             query = "SELECT key, step, value, is_nan FROM metrics WHERE run_uuid = %s ORDER BY step"
-            return Record(id, name, status, tags, params, points(rows(query, id)))
+            return Record(id, name, status, tags, params, *points(rows(query, id)))
 
         (top,) = rows(
             "SELECT run_uuid, name, status FROM runs JOIN tags USING (run_uuid) WHERE lifecycle_stage = 'active' "

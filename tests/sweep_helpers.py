@@ -28,6 +28,7 @@ from lca_sweep.core.halving import Pruner
 from lca_sweep.core.knobs import TrialKnobs, replace
 from lca_sweep.core.pack import Pack, Trial
 from lca_sweep.core.train import EpochReport, fit
+from lca_sweep.sweep.usage import PREFIX
 
 ROOT = Path(__file__).parents[1]
 PATIENCE = 240.0  # seconds for what takes ten on a machine that nobody shares
@@ -238,6 +239,7 @@ class Record:
     tags: Mapping[str, str]
     params: Mapping[str, str]
     metrics: Metrics
+    usage: Metrics = field(default_factory=dict)  # what it took of the machine, another each time
 
 
 def records(folder: Path) -> list[Record]:
@@ -257,17 +259,18 @@ def records(folder: Path) -> list[Record]:
                 str(run[2]),
                 dict(rows("SELECT key, value FROM tags WHERE run_uuid = ?", run[0])),
                 dict(rows("SELECT key, value FROM params WHERE run_uuid = ?", run[0])),
-                points(rows("SELECT key, step, value, is_nan FROM metrics WHERE run_uuid = ? ORDER BY step", run[0])),
+                *points(rows("SELECT key, step, value, is_nan FROM metrics WHERE run_uuid = ? ORDER BY step", run[0])),
             )
             for run in runs
         ]
 
 
-def points(rows: Sequence[tuple[str, int, float, int]]) -> Metrics:
-    points: Metrics = {}
+def points(rows: Sequence[tuple[str, int, float, int]]) -> tuple[Metrics, Metrics]:
+    """What was recorded of the trial, and of the machine."""
+    found: tuple[Metrics, Metrics] = ({}, {})
     for key, step, value, is_nan in rows:
-        points.setdefault(key, []).append((step, float("nan") if is_nan else value))
-    return points
+        found[key.startswith(PREFIX)].setdefault(key, []).append((step, float("nan") if is_nan else value))
+    return found
 
 
 def parent(folder: Path) -> Record:

@@ -23,6 +23,7 @@ import torch
 from sweep_helpers import (
     ROOT,
     Ended,
+    Record,
     children,
     contents,
     parent,
@@ -54,6 +55,7 @@ pytestmark = pytest.mark.timeout(900)
 WHOLE = ("train/loss", "val/loss", "val/accuracy", "test/accuracy")
 FRACTIONS = ("vip_fraction", "uip_fraction", "var_fraction")
 LAYER = (*FRACTIONS, "entropy", "mean_spike", "dead_fraction")
+MEASURED = ("seconds_per_epoch", "worker_cpu_utilization_percentage", "worker_memory_usage_megabytes")
 WANTED = {
     *WHOLE,
     *(f"weights/{name}" for name in FRACTIONS),
@@ -197,6 +199,20 @@ def test_smoke_in_mlflow(smoke: Swept) -> None:
         for points in run.metrics.values():
             assert [step for step, _ in points] == [1, 2, 3]
         assert run.metrics["val/accuracy"] == sorted(trial.intermediate_values.items())
+
+
+def test_what_workers_took_is_among_mlflows_system_metrics(smoke: Swept) -> None:
+    """At every epoch; one process trains all trials of a pack, on one core, with torch in its memory."""
+    packs: dict[str, list[Record]] = {}
+    for run in children(smoke.folder).values():
+        packs.setdefault(run.tags["lca.pack"], []).append(run)
+    for mates in packs.values():
+        assert all(run.usage == mates[0].usage for run in mates)
+        took = {name.removeprefix("system/"): dict(points) for name, points in mates[0].usage.items()}
+        assert all(list(points) == [1, 2, 3] for points in took.values())
+        seconds, busy, memory = (took[name].values() for name in MEASURED)
+        assert min(seconds) > 0 and sum(seconds) < 60
+        assert 0 < max(busy) <= 110 and 50 < min(memory) < 4000
 
 
 def test_the_numbers_are_those_of_the_core(smoke: Swept, digits: Splits) -> None:

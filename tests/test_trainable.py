@@ -103,7 +103,7 @@ def test_a_result_is_an_epoch(undisturbed: Undisturbed) -> None:
     results = steps(worker(plan(storage), config()))
     assert [result["reports"] for result in results] == [[report] for report in undisturbed[0]]
     assert [report["epoch"] for report in undisturbed[0]] == list(range(1, EPOCHS + 1))
-    assert {tuple(result) for result in results} == {("reports", "notes", "out_of_memory", "done")}
+    assert {tuple(result) for result in results} == {("reports", "usage", "notes", "out_of_memory", "done")}
     assert [result["done"] for result in results] == [False] * (EPOCHS - 1) + [True]
     assert notes(results) == [] and {result["out_of_memory"] for result in results} == {""}
 
@@ -300,7 +300,7 @@ def test_no_memory_for_a_start(error: Exception, monkeypatch: pytest.MonkeyPatch
     one = worker(plan(storage), config())
     result = one.step()
     line = str(error) or "MemoryError"
-    assert result == {"reports": [], "notes": [], "out_of_memory": line, "done": True}
+    assert result.pop("usage") and result == {"reports": [], "notes": [], "out_of_memory": line, "done": True}
     one.cleanup()
     assert storage.blobs == {}
     one.reset_config(config())
@@ -316,7 +316,7 @@ def test_no_memory_in_an_epoch(monkeypatch: pytest.MonkeyPatch, undisturbed: Und
     with monkeypatch.context() as patched:
         patched.setattr(epoch.BucketEpoch, "finish", failing(torch.OutOfMemoryError(CUDA)))
         result = one.step()
-    assert result == {"reports": [], "notes": [], "out_of_memory": CUDA, "done": True}
+    assert result.pop("usage") and result == {"reports": [], "notes": [], "out_of_memory": CUDA, "done": True}
     gc.collect()
     assert tensor() is None, "all is let go"
     one.cleanup()

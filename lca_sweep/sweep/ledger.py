@@ -6,6 +6,7 @@ import enum
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, Final
 
 from lca_sweep.config import Config
@@ -120,13 +121,19 @@ class Ledger:
         # a pack that runs may still be split
         return WAIT if self.work_left() or self.study.training() else None
 
-    def book(self, pack: int, reports: Sequence[Mapping[str, Any]]) -> None:
-        """Reports of a pack, old ones among them or not: a pack that goes on first repeats what it had reported."""
+    def book(
+        self, pack: int, reports: Sequence[Mapping[str, Any]], usage: Mapping[str, float] = MappingProxyType({})
+    ) -> None:
+        """Reports of a pack, old ones among them or not: a pack that goes on first repeats what it had reported.
+
+        `usage` is what the last of them took of the machine; it is the same for all trials of the pack.
+        """
         if len(reports) > 1 and any(self.study.is_open(trial["trial"]) for trial in reports[-1]["trials"]):
             self.view.pack_restored(pack, reports[-2]["epoch"])
         for report in reports:
             fresh = [trial for trial in report["trials"] if self.study.is_open(trial["trial"])]
-            if any([self._book_epoch(report["epoch"], trial) for trial in fresh]):
+            took = usage if report is reports[-1] else {}
+            if any([self._book_epoch(report["epoch"], trial, took) for trial in fresh]):
                 self._failures.pop(pack, None)
             self._book_ends([trial for trial in fresh if trial["state"] != "running"])
             if fresh:  # else the pack is through, and the view has closed it
@@ -254,8 +261,8 @@ class Ledger:
         wanted = 0 if self.ready else max(0, min(size, self.total - self.asked))
         return Ask([self.next_pack] * wanted, self.asked + wanted) if wanted else None
 
-    def _book_epoch(self, epoch: int, trial: Mapping[str, Any]) -> bool:
-        self.tracker.log(trial["trial"], epoch, trial["metrics"])
+    def _book_epoch(self, epoch: int, trial: Mapping[str, Any], took: Mapping[str, float]) -> bool:
+        self.tracker.log(trial["trial"], epoch, {**trial["metrics"], **took})
         return self.study.report(trial["trial"], epoch, trial["metrics"][self.goal.first.metric])
 
     def _book_ends(self, trials: Sequence[Mapping[str, Any]]) -> None:

@@ -127,7 +127,7 @@ class PackCallback(_Light, Callback):
                 self.ledger.pack_broke(pack, reason)
 
     def _book(self, pack: int, result: Mapping[str, Any]) -> None:
-        self.ledger.book(pack, result["reports"])
+        self.ledger.book(pack, result["reports"], result["usage"])
         for note in result["notes"]:
             self.ledger.view.say(f"pack {pack}: {note}")
         if result["out_of_memory"]:

@@ -24,6 +24,7 @@ from lca_sweep.core.train import RUNNING, EpochReport, TrialReport, fit, trainin
 from lca_sweep.sweep import checkpoint, layout
 from lca_sweep.sweep.checkpoint import Checkpoint, Owner
 from lca_sweep.sweep.storage import Storage, StorageError, patiently
+from lca_sweep.sweep.usage import Meter
 
 # how torch says it where it raises a plain RuntimeError: its allocator of main memory, CUDA itself, cuBLAS
 NO_MEMORY = ("can't allocate memory", "DefaultCPUAllocator", "out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
@@ -44,7 +45,7 @@ class PackPlan:
 
 
 class PackTrainable(tune.Trainable):
-    """Each `step` is one epoch; its result carries the epoch's reports as plain dicts, and lines for the user.
+    """Each `step` is one epoch; its result has its reports as plain dicts, what it took, and lines for the user.
 
     A pack that was begun before goes on from its checkpoint, and first repeats every report up to there: whoever
     listens keeps what is new to them. A pack that does not fit into memory says so in its last result.
@@ -73,6 +74,7 @@ class PackTrainable(tune.Trainable):
         self.unsent = 0  # reports before this one have reached the driver in an earlier result
         self.epoch = self.saved = 0  # the last whole epoch, and that of the newest checkpoint
         self.out_of_memory = ""
+        self.meter = Meter()
         self._within_memory(lambda: self._take_up([self.number, *origins]))
 
     def step(self) -> dict[str, Any]:
@@ -80,7 +82,8 @@ class PackTrainable(tune.Trainable):
         news, self.unsent = self.history[self.unsent :], len(self.history)
         notes, self.notes = self.notes, []
         done = not self.pack.buckets
-        return {"reports": news, "notes": notes, "out_of_memory": self.out_of_memory, "done": done}
+        told = {"reports": news, "usage": self.meter.look(), "notes": notes}
+        return told | {"out_of_memory": self.out_of_memory, "done": done}
 
     def cleanup(self) -> None:
         """Tune's last call, also where the sweep is to stop: the epochs since the last checkpoint are kept."""
