@@ -18,7 +18,6 @@ import pytest
 from command_helpers import ENDS, SPACE, begun, said
 from hypothesis import given
 from hypothesis import strategies as st
-from packaging.specifiers import SpecifierSet
 from sweep_helpers import contents
 
 import lca_sweep.sweep
@@ -31,7 +30,7 @@ from lca_sweep.search.reaching import reach
 from lca_sweep.search.space import Space
 from lca_sweep.sweep import doctor, driver, stopping
 from lca_sweep.sweep.checks import CHECKS
-from lca_sweep.sweep.machine import satisfies, wrong_packages
+from lca_sweep.sweep.machine import wrong_packages
 from lca_sweep.sweep.printing import spark
 from lca_sweep.tracking.finding import check_store, experiment_id
 from lca_sweep.tracking.records import TrackingError
@@ -293,15 +292,6 @@ def test_doctor_refuses_wrong_words(here: Path, capsys: pytest.CaptureFixture[st
     assert refused(capsys, "doctor", "trainer.lr=-1") == "trainer.lr=-1.0: must be > 0"
     assert refused(capsys, "doctor", "--config-dir") == "doctor: --config-dir: needs a folder"
     assert refused(capsys, "doctor", "--long").startswith("doctor: --long: write doctor [WORDS as for a run]")
-
-
-versions = st.lists(st.integers(0, 30), min_size=1, max_size=3).map(lambda parts: ".".join(map(str, parts)))
-
-
-@given(versions, st.lists(st.tuples(st.sampled_from((">=", "<=", "==", "!=", "<", ">")), versions), max_size=3))
-def test_ranges_of_versions_are_those_of_packaging(version: str, bounds: list[tuple[str, str]]) -> None:
-    wanted = ",".join(f"{sign}{bound}" for sign, bound in bounds)
-    assert satisfies(version, wanted) == SpecifierSet(wanted).contains(version)
 
 
 def test_packages_that_are_wrong_are_named(monkeypatch: pytest.MonkeyPatch) -> None:

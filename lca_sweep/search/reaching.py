@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from optuna.storages._rdb import storage as optuna_rdb
+import sqlalchemy
 
 from lca_sweep.config import KnobError, without_password
 from lca_sweep.core.errors import first_line
@@ -21,9 +21,8 @@ def reach(url: str, knob: str) -> str:
         if os.access(there, os.W_OK):
             return "made by the first sweep"
         raise KnobError(f"{knob}={url}: {there} cannot be written to")
-    rdb: Any = optuna_rdb  # its storage itself would make tables
     try:
-        engine = rdb.sqlalchemy.create_engine(url, connect_args={**connect_args(url), **_soon(url)})
+        engine = sqlalchemy.create_engine(url, connect_args={**connect_args(url), **_soon(url)})
         try:
             with engine.connect() as connection:
                 connection.exec_driver_sql("SELECT count(*) FROM sqlite_master" if file else "SELECT 1")

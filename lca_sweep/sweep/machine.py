@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import importlib.metadata
 import os
-import re
 import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from packaging.requirements import Requirement
+
 MEMORY = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
-REQUIREMENT = re.compile(r"([A-Za-z0-9._-]+)(?:\[[^]]*\])?([^;]*)(?:;(.*))?")
-BOUND = re.compile(r"(>=|<=|==|!=|<|>)\s*([0-9][0-9.]*)")
 
 
 def wrong_packages(distribution: str = "lca-sweep") -> tuple[int, list[str]]:
@@ -23,43 +22,18 @@ def wrong_packages(distribution: str = "lca-sweep") -> tuple[int, list[str]]:
     """
     right, wrong = 0, []
     for requirement in importlib.metadata.requires(distribution) or []:
-        found = REQUIREMENT.fullmatch(requirement.replace(" ", ""))
-        assert found
-        name, wanted, marker = found[1], found[2], found[3] or ""
+        wanted = Requirement(requirement)
         try:
-            version = importlib.metadata.version(name)
+            version = importlib.metadata.version(wanted.name)
         except importlib.metadata.PackageNotFoundError:
-            wrong += [] if "extra==" in marker else [f"{name} is missing, must be {wanted or 'there'}"]
+            if wanted.marker is None or wanted.marker.evaluate({"extra": ""}):
+                wrong.append(f"{wanted.name} is missing, must be {wanted.specifier or 'there'}")
             continue
-        if satisfies(version, wanted):
+        if wanted.specifier.contains(version, prereleases=True):
             right += 1
         else:
-            wrong.append(f"{name} {version}, must be {wanted}")
+            wrong.append(f"{wanted.name} {version}, must be {wanted.specifier}")
     return right, wrong
-
-
-def satisfies(version: str, wanted: str) -> bool:
-    """Whether a released version keeps all bounds, like `>=2.60,<2.61`."""
-    return all(_keeps(_numbers(version), sign, _numbers(bound)) for sign, bound in BOUND.findall(wanted))
-
-
-def _keeps(version: tuple[int, ...], sign: str, bound: tuple[int, ...]) -> bool:
-    length = max(len(version), len(bound))
-    left, right = (part + (0,) * (length - len(part)) for part in (version, bound))
-    return {
-        ">=": left >= right,
-        "<=": left <= right,
-        "==": left == right,
-        "!=": left != right,
-        "<": left < right,
-        ">": left > right,
-    }[sign]
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    """2.13.0+cpu as (2, 13, 0)."""
-    found = re.match(r"[0-9]+(?:\.[0-9]+)*", version)
-    return tuple(int(part) for part in found[0].split(".")) if found else ()
 
 
 def cores() -> int:
