@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from compose_helpers import compose
 from services_helpers import Server, Services, status
-from sweep_helpers import Process, descendants, free_port, poll, process, reported, running
+from sweep_helpers import Process, contents, descendants, free_port, poll, process, reported, running
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -71,6 +71,8 @@ def test_a_ray_of_our_own_keeps_to_this_machine_and_to_itself(tmp_path: Path, mo
     monkeypatch.setenv("HOME", str(home))
     for name in [name for name in os.environ if name.startswith("RAY_AUTH_")]:
         monkeypatch.delenv(name)
+    key = secrets.token_hex(32)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", key)
     with running(tmp_path, "+sweep=smoke", "trainer.epochs=100000") as run:
         poll(lambda: reported(tmp_path, "smoke") > 0, "report")
         driver = process(run.popen.pid)
@@ -82,6 +84,9 @@ def test_a_ray_of_our_own_keeps_to_this_machine_and_to_itself(tmp_path: Path, mo
         for token in (None, secrets.token_hex(32)):
             assert "uthenticat" in joins(f"127.0.0.1:{port}", home, token)
         assert not run.over()
+        written = contents(run.ray)
+        assert any(name.endswith("runtime_env_agent.log") for name in written)
+        assert [name for name, content in written.items() if key.encode() in content] == []
 
 
 def test_where_one_listens_is_seen() -> None:

@@ -44,10 +44,19 @@ def tune_packs(
     trainable = tune.with_resources(
         tune.with_parameters(PackTrainable, data=data, plan=plan), {"cpu": resources.cpus, "gpu": resources.gpus}
     )
+    _keep_keys()
     ledger.stopping.start_clock()
     repeated(lambda name: _fit(trainable, name, folder, ledger, resources), ledger)
     if ledger.stopping.error:
         raise ledger.stopping.error
+
+
+def _keep_keys() -> None:
+    """Tune would send the driver's keys to S3 along with each worker, and Ray writes what is sent into its logs."""
+    from ray.tune.execution import class_cache
+
+    sent = class_cache.ENV_VARS_TO_PROPAGATE
+    class_cache.ENV_VARS_TO_PROPAGATE = {name for name in sent if not name.startswith("AWS_")}
 
 
 def repeated(fit: Callable[[str], bool], ledger: Ledger) -> None:
