@@ -160,6 +160,18 @@ def test_machines_join_a_sweep_that_has_begun_without_any(cluster: Cluster, tmp_
     assert [trial.state.name for trial in study(tmp_path, "nodes")] == ["COMPLETE"] * 8
 
 
+def test_a_machine_that_joins_gets_packs_that_take_less_time_than_its_first_process(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    words = (*WORDS, "trainer.epochs=10", "sweep.trials=4000", f"cluster.address={cluster.address}", "analysis=none")
+    cluster.grow()
+    with running(tmp_path, *words) as run:
+        poll(lambda: reported(tmp_path, "nodes") >= 60, "reports")
+        cluster.grow()
+        poll(lambda: 1 in cluster.training(), "pack on the new node", 60)
+        assert not run.over()
+
+
 def test_too_small_machines_are_refused_unless_larger_ones_are_waited_for(cluster: Cluster, tmp_path: Path) -> None:
     cluster.grow()
     with running(tmp_path, *WORDS, f"cluster.address={cluster.address}", "cluster.cpus_per_pack=2") as run:

@@ -9,6 +9,7 @@ from typing import Any
 
 from ray.tune import Callback
 from ray.tune.experiment import Trial
+from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 from ray.tune.stopper import Stopper
 
@@ -57,6 +58,27 @@ class PackSearcher(_Light, Searcher):
 
     def restore(self, checkpoint_path: str) -> None:
         """Nothing, for the same reason."""
+
+
+class PackScheduler(_Light, FIFOScheduler):
+    """First come, first served; but who is free takes a new pack, and none that a process is being started for.
+
+    Tune's own scheduler gives such a pack to whoever is free, and ends that process: where packs take less time than
+    its start, a machine that has joined would never get any. With no new pack left Tune does so still, and rightly.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._chosen: set[str] = set()
+
+    def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
+        """The first of the packs that are pending and have not been chosen before."""
+        pending = [trial for trial in tune_controller.get_live_trials() if trial.status == Trial.PENDING]
+        new = [trial for trial in pending if trial.trial_id not in self._chosen]
+        chosen = min(new, key=lambda trial: trial.config["pack"], default=None)
+        if chosen:
+            self._chosen.add(chosen.trial_id)
+        return chosen
 
 
 class SweepStopper(_Light, Stopper):

@@ -71,7 +71,7 @@ def _fit(trainable: Any, name: str, folder: Folder, ledger: Ledger, resources: R
     """One run of Ray Tune; False if it broke off, with what it trained given back to the ledger."""
     from ray import tune
 
-    from lca_sweep.sweep.searcher import PackCallback, PackSearcher, SweepStopper
+    from lca_sweep.sweep.searcher import PackCallback, PackScheduler, PackSearcher, SweepStopper
 
     stopper = SweepStopper(ledger)
     callback = PackCallback(ledger, stopper)
@@ -79,6 +79,7 @@ def _fit(trainable: Any, name: str, folder: Folder, ledger: Ledger, resources: R
         trainable,
         tune_config=tune.TuneConfig(
             search_alg=PackSearcher(ledger),
+            scheduler=PackScheduler(),
             num_samples=-1,  # until the searcher has no more
             max_concurrent_trials=None if resources.room else resources.packs,  # the ledger keeps to the room
             reuse_actors=True,
