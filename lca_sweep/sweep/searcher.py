@@ -68,7 +68,7 @@ class PackScheduler(_Light, FIFOScheduler):
     """
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._chosen: set[str] = set()
 
     def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
