@@ -92,7 +92,7 @@ def _check(archive: Archive, packed: BufferedReader, where: str) -> None:
     packed.seek(0)
     found = hashlib.file_digest(packed, "sha256").hexdigest()
     if found != archive.sha256:
-        raise DataError(f"{where}: has SHA-256 {found}, must have {archive.sha256}")
+        raise DataError(f"{where}: has SHA-256 {found[:16]}..., must have {archive.sha256[:16]}...")
 
 
 def _unpack(archive: Archive, packed: BufferedReader, where: str) -> Arrays:

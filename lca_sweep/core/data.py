@@ -59,7 +59,7 @@ def load(name: str, *, dir: str | None = None) -> Splits:
     """The data set `name`.
 
     `dir` is where a data set that does not come with the package has its files (None: the user's cache); missing ones
-    are downloaded into it. DataError, in one line, for an unknown name, or files that are missing or not the right
+    are downloaded into it. DataError, in a line or two, for an unknown name, or files that are missing or not the right
     ones.
     """
     if name not in SOURCES:

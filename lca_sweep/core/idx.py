@@ -79,7 +79,7 @@ def read(file: Known, packed: bytes, where: str) -> NDArray[np.uint8]:
         raise DataError(f"{where}: holds an array of {by(array.shape)}, must be {by(file.shape)}")
     found = hashlib.sha256(content).hexdigest()
     if found != file.sha256:
-        raise DataError(f"{where}: its content has SHA-256 {found}, must be {file.sha256}")
+        raise DataError(f"{where}: its content has SHA-256 {found[:16]}..., must be {file.sha256[:16]}...")
     return array
 
 
