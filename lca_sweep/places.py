@@ -70,7 +70,7 @@ def _built_on(group: str, choice: str, folders: Sequence[Path]) -> Iterator[Path
 
 
 def no_tree(file: Path) -> int:
-    """The line of a conf file where no tree stands, but must: at its top, or at the name of a group; 0 if there is none.
+    """The line of a conf file where no tree stands, but must: at its top, or at the name of a group; 0 for none.
 
     OSError and UnicodeDecodeError if it cannot be read.
     """

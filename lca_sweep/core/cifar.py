@@ -78,7 +78,7 @@ def read(archive: Archive, path: Path, where: str) -> Arrays:
             raise
         except (tarfile.TarError, EOFError, ValueError, TypeError, zlib.error) as error:
             # ValueError: of broken extended headers; TypeError: of tarfile, where gzip's own header breaks off
-            raise DataError(f"{where}: a broken archive ({first_line(error)})") from None
+            raise DataError(f"{where}: a broken archive ({first_line(error)})") from error
     if arrays.y.max() >= CLASSES:
         raise DataError(f"{where}: has an image of class {arrays.y.max()}, must be <= {CLASSES - 1}")
     return arrays

@@ -127,9 +127,9 @@ def _embedded_array(file: Known, path: Traversable) -> NDArray[np.uint8]:
     try:
         return read(file, path.read_bytes(), str(path))
     except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror}); install lca_sweep again") from None
+        raise DataError(f"{path}: cannot be read ({error.strerror}); install lca_sweep again") from error
     except DataError as error:
-        raise DataError(f"{error}; install lca_sweep again") from None
+        raise DataError(f"{error}; install lca_sweep again") from error
 
 
 def _images(pixels: NDArray[np.uint8], labels: NDArray[np.uint8]) -> Images:

@@ -28,9 +28,9 @@ def fetch(name: str, read: Read[Content], folder: Path, mirrors: Sequence[str]) 
     except FileNotFoundError:
         return _download(name, read, folder, mirrors)
     except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror})") from None
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
     except DataError as error:
-        raise DataError(f"{error}\ndelete it to download it again, or get it from {mirrors[0]}{name}") from None
+        raise DataError(f"{error}\ndelete it to download it again, or get it from {mirrors[0]}{name}") from error
 
 
 def _download(name: str, read: Read[Content], folder: Path, mirrors: Sequence[str]) -> Content:

@@ -68,7 +68,7 @@ def unpack(packed: bytes, where: str) -> bytes:
     try:
         return gzip.decompress(packed)
     except (EOFError, OSError, zlib.error) as error:
-        raise DataError(f"{where}: {len(packed)} bytes of broken gzip ({error})") from None
+        raise DataError(f"{where}: {len(packed)} bytes of broken gzip ({error})") from error
 
 
 def read(file: Known, packed: bytes, where: str) -> NDArray[np.uint8]:
