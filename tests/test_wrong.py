@@ -546,9 +546,8 @@ COMMANDS = [
     Wrong(
         "ui of no database",
         "ui tracking.uri=sqlite:///my.db",
-        ("tracking.uri=sqlite:///my.db: the MLflow UI does not start: ", "not a database"),
+        ("tracking.uri=sqlite:///my.db: file is not a database; must be one",),
         has("my.db", "words " * 99),
-        apart=True,
     ),
     Wrong("ui at no port", "ui --port 70000", ("ui: --port 70000: must be a whole number >= 1 and <= 65535",)),
     Wrong(

@@ -158,7 +158,7 @@ def answering(status: int) -> Made:
             self.send_header("Content-Length", "0")
             self.end_headers()
 
-        do_POST = do_GET
+        do_HEAD = do_PUT = do_POST = do_GET
 
         def log_message(self, format: str, *args: object) -> None:
             pass
