@@ -74,7 +74,7 @@ def _explain_knob(error: OmegaConfBaseException, in_file: bool) -> str:
     """What is wrong with a knob; `in_file`: as a conf file has it."""
     from omegaconf.errors import ConfigAttributeError, ConfigKeyError, MissingMandatoryValue, ValidationError
 
-    name, message = error.full_key, str(error).splitlines()[0]
+    name, message = error.full_key or "", str(error).splitlines()[0]
     if isinstance(error, (ConfigAttributeError, ConfigKeyError)) and not name.startswith("sweep.space"):
         section, _, rest = name.partition(".")
         if in_file and section == "sweep" and rest.partition(".")[0] in vars(Config()):
