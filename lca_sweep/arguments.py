@@ -8,7 +8,7 @@ from typing import Any
 
 from lca_sweep.compose import compose, config_dir
 from lca_sweep.config import Config
-from lca_sweep.core.knobs import flat
+from lca_sweep.core.knobs import flat, listed
 from lca_sweep.overrides import UsageError
 
 
@@ -59,7 +59,7 @@ def several(
     overrides = [word for word in words if "=" in word]
     for word in overrides:
         if not any(sets(word, knob) for knob in allowed):
-            raise UsageError(f"{command}: {word}: may only be {', '.join(f'{knob}=' for knob in allowed)}")
+            raise UsageError(f"{command}: {word}: may only be {listed(allowed, '=')}")
     if len(names) not in counts or any(name.startswith("-") for name in names):
         raise UsageError(f"{command}: write {usage}")
     composed = flat(compose(overrides, [config_dir()])) if overrides else {}

@@ -66,7 +66,7 @@ def compose(words: Sequence[str], folders: Sequence[Path]) -> Config:
         with initialize_config_dir(str(folders[0]), job_name="lca_sweep", version_base="1.3"):
             tree = hydra_compose("config", overrides)
         config = OmegaConf.to_object(tree)  # the last line that knows OmegaConf
-    except (HydraException, OmegaConfBaseException, YAMLError, UnicodeDecodeError) as error:
+    except (HydraException, OmegaConfBaseException, YAMLError, OSError, ValueError) as error:  # the last two: of files
         from lca_sweep.explaining import explained
 
         raise explained(error, words, folders) from error

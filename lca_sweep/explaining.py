@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from lca_sweep.config import Config
 from lca_sweep.core.knobs import walk, written
 from lca_sweep.overrides import UsageError, no_such_knob
-from lca_sweep.places import conf_file, located, shown
+from lca_sweep.places import conf_file, conf_files, located, no_tree, shown
 
 if TYPE_CHECKING:
     from omegaconf.errors import OmegaConfBaseException
@@ -24,11 +24,11 @@ def explained(error: Exception, words: Sequence[str], folders: Sequence[Path]) -
     file = conf_file(blamed, folders) if blamed != "config" else None
     where = f"{shown(file)}: " if file else ""
     for cause in _causes(error):
-        if isinstance(cause, OmegaConfBaseException):
+        if isinstance(cause, OmegaConfBaseException) and cause.full_key:
             plain = UsageError(_explain_knob(cause, bool(file)))
             found = located(plain, words, folders)
             return UsageError(f"{where}{plain}") if found is plain else found
-    return UsageError(where + _explain(error, text, folders))
+    return UsageError(_no_tree(words, folders) or where + _explain(error, text))
 
 
 def _blamed(error: Exception) -> tuple[str, str]:
@@ -37,28 +37,31 @@ def _blamed(error: Exception) -> tuple[str, str]:
     return blamed or "config", text
 
 
-def _explain(error: Exception, text: str, folders: Sequence[Path]) -> str:
+def _explain(error: Exception, text: str) -> str:
     """What is not about a knob: files that are missing, or cannot be read."""
     from hydra.errors import MissingConfigException
     from yaml import MarkedYAMLError
 
     if isinstance(error, MarkedYAMLError) and error.problem_mark is not None:
-        return f"{shown(Path(error.problem_mark.name))}, line {error.problem_mark.line + 1}: {error.problem}"
-    if isinstance(error, UnicodeDecodeError):
-        return f"{_no_text(folders)}: must be text in UTF-8"
+        begun = f" ({error.context}, line {error.context_mark.line + 1})" if error.context_mark else ""
+        return f"{shown(Path(error.problem_mark.name))}, line {error.problem_mark.line + 1}: {error.problem}{begun}"
     if isinstance(error, MissingConfigException) and error.missing_cfg_file is not None:
         return f"no conf file {error.missing_cfg_file}.yaml (there are: {', '.join(error.options or ['none'])})"
     return "\n".join(line.strip() for line in text.splitlines()[:3])
 
 
-def _no_text(folders: Sequence[Path]) -> str:
-    """The first conf file that is no text: Python's error does not name it."""
-    for file in (file for folder in folders for file in sorted(folder.glob("**/*.yaml"))):
+def _no_tree(words: Sequence[str], folders: Sequence[Path]) -> str:
+    """What is wrong with the first conf file that holds no tree of knobs; the errors that it causes do not name it."""
+    for file in conf_files(words, folders):
         try:
-            file.read_text(encoding="utf-8")
+            line = no_tree(file)
         except UnicodeDecodeError:
-            return shown(file)
-    return "a conf file"
+            return f"{shown(file)}: must be text in UTF-8"
+        except OSError as error:
+            return f"{shown(file)}: cannot be read: {error.strerror}"
+        if line:
+            return f"{shown(file)}, line {line}: must be a tree of knobs, e.g. trainer: {{lr: 0.1}}"
+    return ""
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
@@ -71,9 +74,7 @@ def _explain_knob(error: OmegaConfBaseException, in_file: bool) -> str:
     """What is wrong with a knob; `in_file`: as a conf file has it."""
     from omegaconf.errors import ConfigAttributeError, ConfigKeyError, MissingMandatoryValue, ValidationError
 
-    name, message = error.full_key, str(error).splitlines()[0]
-    if not name:
-        return message
+    name, message = error.full_key or "", str(error).splitlines()[0]
     if isinstance(error, (ConfigAttributeError, ConfigKeyError)) and not name.startswith("sweep.space"):
         section, _, rest = name.partition(".")
         if in_file and section == "sweep" and rest.partition(".")[0] in vars(Config()):

@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
 
+from lca_sweep.config import Config
 from lca_sweep.core.errors import UserError
+from lca_sweep.core.knobs import flat
 
 E = TypeVar("E", bound=UserError)
 
@@ -49,6 +52,40 @@ def conf_file(name: str, folders: Sequence[Path]) -> Path | None:
     return next((file for folder in folders if (file := folder / f"{name}.yaml").is_file()), None)
 
 
+def conf_files(words: Sequence[str], folders: Sequence[Path]) -> Iterator[Path]:
+    """The conf files that the words choose, and before each those that it builds on, as far as it can be read."""
+    for choice in filter(None, (_choice(word, folders) for word in words)):
+        yield from _built_on(*choice, folders)
+
+
+def _built_on(group: str, choice: str, folders: Sequence[Path]) -> Iterator[Path]:
+    file = conf_file(f"{group}/{choice}", folders)
+    if file is None:
+        return
+    with suppress(OSError, UnicodeDecodeError, yaml.YAMLError):
+        root = yaml.compose(file.read_text(encoding="utf-8"))
+        for base in _bases(root, group) if isinstance(root, yaml.MappingNode) else ():
+            yield from _built_on(*base, folders)
+    yield file
+
+
+def no_tree(file: Path) -> int:
+    """The line of a conf file where no tree stands, but must: at its top, or at the name of a group; 0 for none.
+
+    OSError and UnicodeDecodeError if it cannot be read.
+    """
+    text = file.read_text(encoding="utf-8")
+    try:
+        root = yaml.compose(text)
+    except yaml.YAMLError:  # which is told by itself
+        return 0
+    if root is not None and not isinstance(root, yaml.MappingNode):
+        return int(root.start_mark.line) + 1
+    groups = {SPACE, *(knob.rpartition(".")[0] for knob in flat(Config()))} if GLOBAL.search(text) else set()
+    others = (line for part, line, node in _parts(root) if part in groups and not isinstance(node, yaml.MappingNode))
+    return next(others, 0)
+
+
 def _choice(word: str, folders: Sequence[Path]) -> tuple[str, str] | None:
     """The group and its choice, where a word names a conf file."""
     group, _, choice = word.lstrip("+").partition("=")
@@ -77,7 +114,7 @@ def _places(group: str, choice: str, folders: Sequence[Path]) -> Places:
     for below, base in _bases(root, group):
         found |= _places(below, base, folders)
     prefix = "" if GLOBAL.search(text) else f"{group}."
-    return found | {part: (file, line) for part, line in _parts(root, prefix)}
+    return found | {part: (file, line) for part, line, _ in _parts(root, prefix)}
 
 
 def _bases(root: yaml.MappingNode, group: str) -> Iterator[tuple[str, str]]:
@@ -90,9 +127,9 @@ def _bases(root: yaml.MappingNode, group: str) -> Iterator[tuple[str, str]]:
             yield str(key.value).removeprefix("override").strip().lstrip("/"), str(value.value)
 
 
-def _parts(node: yaml.Node, prefix: str = "") -> Iterator[tuple[str, int]]:
-    """(dotted path, line) of each key below a node."""
+def _parts(node: yaml.Node | None, prefix: str = "") -> Iterator[tuple[str, int, yaml.Node]]:
+    """(dotted path, line, what stands there) of each key below a node."""
     pairs: Any = node.value if isinstance(node, yaml.MappingNode) else []
     for key, value in pairs:
-        yield f"{prefix}{key.value}", key.start_mark.line + 1
+        yield f"{prefix}{key.value}", key.start_mark.line + 1, value
         yield from _parts(value, f"{prefix}{key.value}.")

@@ -27,6 +27,12 @@ def one_line(error: pytest.ExceptionInfo[DataError]) -> str:
     return message
 
 
+def two_lines(error: pytest.ExceptionInfo[DataError]) -> str:
+    message = str(error.value)
+    assert message.count("\n") == 1
+    return message
+
+
 def below(folder: Path) -> list[str]:
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
 

@@ -162,7 +162,9 @@ def test_another_file_is_told_by_size_and_hash(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=rf"^here: has 100 bytes, must have {len(CIFAR)}$"):
         read(ARCHIVE, path, "here")
     path.write_bytes(CIFAR[:-1] + b"x")
-    with pytest.raises(DataError, match=rf"^here: has SHA-256 [0-9a-f]{{64}}, must have {ARCHIVE.sha256}$"):
+    with pytest.raises(
+        DataError, match=rf"^here: has SHA-256 [0-9a-f]{{16}}\.\.\., must have {ARCHIVE.sha256[:16]}\.\.\.$"
+    ):
         read(ARCHIVE, path, "here")
     path.write_bytes(CIFAR)
     with pytest.raises(DataError, match=r"^here: has \d+ bytes, must have 170052171$"):

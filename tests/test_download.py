@@ -29,8 +29,8 @@ from data_helpers import (
     below,
     check_small,
     known,
-    one_line,
     tarred,
+    two_lines,
 )
 from numpy.typing import NDArray
 
@@ -175,7 +175,7 @@ def test_a_bad_mirror_leaves_nothing_behind(kind: Kind, case: str, mirror: Mirro
     url, folder = mirror(files), tmp_path / "new" / "folder"
     with pytest.raises(DataError) as error:
         kind.fetch(folder, (url,))
-    line = one_line(error)
+    line = two_lines(error)
     assert line.startswith(f"{folder / kind.name}: missing, and not to be had by download ({url}: {found}")
     assert line.endswith(f"get it from {url}{kind.name} and set data.dir to the folder it is in")
     assert below(tmp_path) == []
@@ -215,9 +215,9 @@ def test_a_full_disk_leaves_nothing_behind(kind: Kind, monkeypatch: pytest.Monke
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(download, "_transfer", half)
-    with pytest.raises(DataError, match=r"\(http://mirror/: No space left on device\); get it from") as error:
+    with pytest.raises(DataError, match=r"\(http://mirror/: No space left on device\)\nget it from") as error:
         kind.fetch(tmp_path / "new", ("http://mirror/",))
-    one_line(error)
+    two_lines(error)
     assert below(tmp_path) == []
 
 
@@ -242,9 +242,9 @@ def test_a_wrong_file_in_the_folder_is_named_and_left_alone(
     path.write_bytes(content)
     with pytest.raises(DataError) as error:
         kind.fetch(tmp_path, (url,))
-    line = one_line(error)
+    line = two_lines(error)
     assert line.startswith(f"{path}: {found.removeprefix('the file there: ')}")
-    assert line.endswith(f"; delete it to download it again, or get it from {url}{kind.name}")
+    assert line.endswith(f"\ndelete it to download it again, or get it from {url}{kind.name}")
     assert path.read_bytes() == content and below(tmp_path) == [kind.name]
 
 
@@ -256,7 +256,7 @@ def test_a_folder_that_cannot_be_is_named(kind: Kind, mirror: Mirror, tmp_path: 
         kind.fetch(tmp_path / "file", (url,))
     (tmp_path / "link").symlink_to(tmp_path / "nowhere" / "else")
     with pytest.raises(
-        DataError, match=r"link/.*: missing, .*\(its folder cannot be written: File exists\); get it from"
+        DataError, match=r"link/.*: missing, .*\(its folder cannot be written: File exists\)\nget it from"
     ):
         kind.fetch(tmp_path / "link", (url,))
 
@@ -282,9 +282,9 @@ def test_a_folder_that_may_not_be_written_is_named(kind: Kind, locked: Path) -> 
     for folder in (locked, locked / "new" / "folder"):
         with pytest.raises(DataError) as error:
             kind.fetch(folder, ("http://mirror/",))
-        assert one_line(error) == (
+        assert two_lines(error) == (
             f"{folder / kind.name}: missing, and not to be had by download (its folder cannot be written: Permission "
-            f"denied); get it from http://mirror/{kind.name} and set data.dir to the folder it is in"
+            f"denied)\nget it from http://mirror/{kind.name} and set data.dir to the folder it is in"
         )
     assert below(locked) == []
 
@@ -314,9 +314,9 @@ def test_without_a_network_the_line_names_file_folder_and_source(
     folder = tmp_path / ("mine" if given == "dir" else cached)
     with pytest.raises(DataError) as error:
         load(name, dir=str(folder) if given == "dir" else None)
-    assert one_line(error) == (
+    assert two_lines(error) == (
         f"{folder / file}: missing, and not to be had by download "
-        f"({down}: no connection; {down}: no connection); "
+        f"({down}: no connection; {down}: no connection)\n"
         f"get it from {down}{file} and set data.dir to the folder it is in"
     )
     assert below(tmp_path) == []

@@ -89,7 +89,9 @@ def test_the_message_says_what_was_found_and_what_must_be() -> None:
     with pytest.raises(DataError, match=r"^here: holds an array of 3 x 2, must be 2 x 2$"):
         read(file, known(np.zeros((3, 2), np.uint8))[1], "here")
     other, packed = known(np.ones((2, 2), np.uint8))
-    with pytest.raises(DataError, match=rf"^here: its content has SHA-256 {other.sha256}, must be {file.sha256}$"):
+    with pytest.raises(
+        DataError, match=rf"^here: its content has SHA-256 {other.sha256[:16]}\.\.\., must be {file.sha256[:16]}\.\.\.$"
+    ):
         read(file, packed, "here")
     with pytest.raises(DataError, match=r"^here: has 3 bytes of data, its header says 2 x 2 = 4$"):
         read(file, gzip.compress(encode(np.zeros((2, 2), np.uint8))[:-1]), "here")

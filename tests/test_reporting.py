@@ -216,7 +216,7 @@ def test_another_analysis_is_another(copy: Path) -> None:
         (["a", "b"], "report: write report NAME or report NAME sweep.dir=..."),
         (["tolt"], "report tolt: no sweep of that name in sweeps; did you mean 'told'?"),
         (["told", "sweep.dir=there"], "report told: no sweep of that name in there"),
-        (["told", "trainer.lr=1"], "report: trainer.lr=1: may only be sweep.dir=, sweep.storage=, search.storage=, "),
+        (["told", "trainer.lr=1"], "report: trainer.lr=1: may only be sweep.{dir,storage}=, search.storage=, "),
         (["told", "analysis.trials=-1"], "analysis.trials=-1: must be >= 0"),
         (["told", "analysis.trials=many"], "analysis.trials=many: must be a whole number, >= 0"),
         (["told", "analysis=al"], "analysis=al: no such choice of analysis; did you mean 'all'?"),

@@ -180,8 +180,8 @@ def test_resume_which(here: Path, runs: list[tuple[Config, Space]], capsys: pyte
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["mine", "trainer.lr=0.1"], "resume: trainer.lr=0.1: may only be sweep.trials=, "),
-        (["mine", "sweep.resume=never"], "resume: sweep.resume=never: may only be sweep.trials=, "),
+        (["mine", "trainer.lr=0.1"], "resume: trainer.lr=0.1: may only be sweep.{trials,target,"),
+        (["mine", "sweep.resume=never"], "resume: sweep.resume=never: may only be sweep.{trials,target,"),
         (["mine", "sweep.trials=0"], "sweep.trials=0: must be >= 1"),
         (["mina"], "resume mina: no sweep of that name in sweeps; did you mean 'mine'?"),
         (["a", "b"], "resume: write resume [NAME] [sweep.trials=N] [sweep.dir=DIR]"),

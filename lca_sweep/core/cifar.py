@@ -78,7 +78,7 @@ def read(archive: Archive, path: Path, where: str) -> Arrays:
             raise
         except (tarfile.TarError, EOFError, ValueError, TypeError, zlib.error) as error:
             # ValueError: of broken extended headers; TypeError: of tarfile, where gzip's own header breaks off
-            raise DataError(f"{where}: a broken archive ({first_line(error)})") from None
+            raise DataError(f"{where}: a broken archive ({first_line(error)})") from error
     if arrays.y.max() >= CLASSES:
         raise DataError(f"{where}: has an image of class {arrays.y.max()}, must be <= {CLASSES - 1}")
     return arrays
@@ -92,7 +92,7 @@ def _check(archive: Archive, packed: BufferedReader, where: str) -> None:
     packed.seek(0)
     found = hashlib.file_digest(packed, "sha256").hexdigest()
     if found != archive.sha256:
-        raise DataError(f"{where}: has SHA-256 {found}, must have {archive.sha256}")
+        raise DataError(f"{where}: has SHA-256 {found[:16]}..., must have {archive.sha256[:16]}...")
 
 
 def _unpack(archive: Archive, packed: BufferedReader, where: str) -> Arrays:

@@ -59,7 +59,7 @@ def load(name: str, *, dir: str | None = None) -> Splits:
     """The data set `name`.
 
     `dir` is where a data set that does not come with the package has its files (None: the user's cache); missing ones
-    are downloaded into it. DataError, in one line, for an unknown name, or files that are missing or not the right
+    are downloaded into it. DataError, in a line or two, for an unknown name, or files that are missing or not the right
     ones.
     """
     if name not in SOURCES:
@@ -127,9 +127,9 @@ def _embedded_array(file: Known, path: Traversable) -> NDArray[np.uint8]:
     try:
         return read(file, path.read_bytes(), str(path))
     except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror}); install lca_sweep again") from None
+        raise DataError(f"{path}: cannot be read ({error.strerror}); install lca_sweep again") from error
     except DataError as error:
-        raise DataError(f"{error}; install lca_sweep again") from None
+        raise DataError(f"{error}; install lca_sweep again") from error
 
 
 def _images(pixels: NDArray[np.uint8], labels: NDArray[np.uint8]) -> Images:

@@ -19,8 +19,8 @@ Read = Callable[[Path, str], Content]  # the content of a file; DataError, namin
 def fetch(name: str, read: Read[Content], folder: Path, mirrors: Sequence[str]) -> Content:
     """What `read` finds in the file `name`, which is in `folder` or is downloaded from the first mirror that has it.
 
-    A file that is there but not the right one is left alone: DataError says what was found and where to get it. Of a
-    download that fails nothing is left.
+    A file that is there but not the right one is left alone: DataError says what was found and, in a second line,
+    where to get it. Of a download that fails nothing is left.
     """
     path = folder / name
     try:
@@ -28,9 +28,9 @@ def fetch(name: str, read: Read[Content], folder: Path, mirrors: Sequence[str]) 
     except FileNotFoundError:
         return _download(name, read, folder, mirrors)
     except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror})") from None
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
     except DataError as error:
-        raise DataError(f"{error}; delete it to download it again, or get it from {mirrors[0]}{name}") from None
+        raise DataError(f"{error}\ndelete it to download it again, or get it from {mirrors[0]}{name}") from error
 
 
 def _download(name: str, read: Read[Content], folder: Path, mirrors: Sequence[str]) -> Content:
@@ -50,7 +50,7 @@ def _download(name: str, read: Read[Content], folder: Path, mirrors: Sequence[st
     except OSError as error:
         failures = [f"its folder cannot be written: {error.strerror}"]
     raise DataError(
-        f"{folder / name}: missing, and not to be had by download ({'; '.join(failures)}); "
+        f"{folder / name}: missing, and not to be had by download ({'; '.join(failures)})\n"
         f"get it from {mirrors[0]}{name} and set data.dir to the folder it is in"
     )
 
@@ -89,6 +89,7 @@ def _reason(error: Exception) -> str:
         return f"HTTP {response.status_code}"
     words = {
         "ConnectionError": "no connection",
+        "ProxyError": "no connection",
         "ConnectTimeout": "no answer",
         "ReadTimeout": "no answer",
         "ChunkedEncodingError": "broken off",

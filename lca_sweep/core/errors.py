@@ -2,6 +2,10 @@
 
 import re
 
+SQLITE = {  # what it says of a file, and what to do
+    "unable to open database file": "must be a file in a folder that is there",
+    "file is not a database": "must be one, or not there yet",
+}
 CLASS = re.compile(r"\((?:\w+\.)+\w+\) ")  # which SQLAlchemy puts before what a driver says
 
 
@@ -12,7 +16,7 @@ class UserError(ValueError):
 
 
 class DataError(UserError):
-    """A data set cannot be had as asked; the message is one line for the user."""
+    """A data set cannot be had as asked; the message is a line for the user, or two: what, and what to do."""
 
 
 def first_line(error: BaseException) -> str:
@@ -29,4 +33,4 @@ def why_no_database(error: BaseException, example: str) -> str:
     causes = (error, error.__cause__, error.__context__)
     for missing in (cause.name for cause in causes if isinstance(cause, ImportError) and cause.name):
         return f"its driver {missing} is not installed; install that, or write it like {example}"
-    return said
+    return f"{said}; {SQLITE[said]}" if said in SQLITE else said

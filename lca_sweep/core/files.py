@@ -26,8 +26,12 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 def try_to_write(folder: Path) -> None:
     """OSError where no file can be kept: a full disk, or a file system for reading only. Leaves nothing."""
-    with TemporaryFile(dir=folder) as file:
-        file.write(bytes(PROBE))
+    try:
+        with TemporaryFile(dir=folder) as file:
+            file.write(bytes(PROBE))
+    except OSError as error:
+        error.filename = str(folder)  # else that of the passing file
+        raise
 
 
 def make_folder(path: Path) -> None:

@@ -68,7 +68,7 @@ def unpack(packed: bytes, where: str) -> bytes:
     try:
         return gzip.decompress(packed)
     except (EOFError, OSError, zlib.error) as error:
-        raise DataError(f"{where}: {len(packed)} bytes of broken gzip ({error})") from None
+        raise DataError(f"{where}: {len(packed)} bytes of broken gzip ({error})") from error
 
 
 def read(file: Known, packed: bytes, where: str) -> NDArray[np.uint8]:
@@ -79,7 +79,7 @@ def read(file: Known, packed: bytes, where: str) -> NDArray[np.uint8]:
         raise DataError(f"{where}: holds an array of {by(array.shape)}, must be {by(file.shape)}")
     found = hashlib.sha256(content).hexdigest()
     if found != file.sha256:
-        raise DataError(f"{where}: its content has SHA-256 {found}, must be {file.sha256}")
+        raise DataError(f"{where}: its content has SHA-256 {found[:16]}..., must be {file.sha256[:16]}...")
     return array
 
 

@@ -84,8 +84,11 @@ def walk(config: Any, prefix: str = "") -> Iterator[tuple[str, Any, Range]]:
 
 def check(config: Any, prefix: str = "") -> None:
     """Raise KnobError at the first knob out of range: `trainer.lr=-1: must be > 0`."""
+    empty = {name for name, default, _ in walk(type(config)(), prefix) if default == ""}
     for name, value, range in walk(config, prefix):
         require(name, value, range)
+        if value == "" and name not in empty:
+            raise KnobError(f"{name}=: must not be empty")
 
 
 def require(name: str, value: Any, range: Range) -> None:
@@ -142,6 +145,16 @@ def nearest(name: str, known: Iterable[str]) -> str:
     for word in () if found else difflib.get_close_matches(name.rpartition(".")[2], list(last.values()), 1):
         found = [n for n in names if last[n] == word]
     return f"; did you mean '{found[0]}'?" if found else ""
+
+
+def listed(names: Iterable[str], mark: str = "") -> str:
+    """Dotted names in few words, each with a mark behind it: `sweep.{dir,trials}=, cluster=`."""
+    sections: dict[str, list[str]] = {}
+    for name in names:
+        section, dot, rest = name.partition(".")
+        sections.setdefault(section + dot, []).append(rest)
+    grouped = [f"{{{','.join(rest)}}}" if len(rest) > 1 else rest[0] for rest in sections.values()]
+    return ", ".join(f"{section}{rest}{mark}" for section, rest in zip(sections, grouped, strict=True))
 
 
 def written(value: Any) -> str:

@@ -15,7 +15,7 @@ from optuna.trial import TrialState, create_trial
 from lca_sweep.core.errors import UserError, first_line
 from lca_sweep.search.rows import Row, row_of
 from lca_sweep.search.space import Space
-from lca_sweep.search.storage import JOURNAL, damaged, database
+from lca_sweep.search.storage import JOURNAL, damaged, database, refuse_damaged_end
 
 FEWEST = 8  # trials from which importances are told
 
@@ -45,8 +45,11 @@ def read_rows(folder: Path, url: str | None, name: str, space: Space) -> list[Ro
 def _journal(file: Path) -> BaseStorage:
     os.stat(file)  # for Optuna would make an empty one
     try:
+        refuse_damaged_end(file)
         return JournalStorage(JournalFileBackend(str(file)))
-    except ValueError as error:
+    except OSError:
+        raise
+    except Exception as error:  # whatever Optuna raises at lines that it has not written
         raise ReadError(damaged(file, error)) from error
 
 

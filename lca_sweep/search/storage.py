@@ -38,10 +38,10 @@ def journal(folder: Path) -> BaseStorage:
         # a writer that was killed can leave its lock, for which Optuna would wait half a minute
         file.with_name(f"{file.name}.lock").unlink(missing_ok=True)
         return Journal(file)
-    except ValueError as error:
-        raise KnobError(damaged(file, error)) from error
     except OSError as error:
         raise StudyLost(f"{file}: cannot be opened: {first_line(error)}") from error
+    except Exception as error:  # whatever Optuna raises at lines that it has not written
+        raise KnobError(damaged(file, error)) from error
 
 
 def shared_journal(folder: Path) -> BaseStorage:
@@ -52,10 +52,16 @@ def shared_journal(folder: Path) -> BaseStorage:
     file = folder / JOURNAL
     try:
         return Journal(file, alone=False)
-    except ValueError as error:
-        raise KnobError(damaged(file, error)) from error
     except OSError as error:
         raise StudyLost(f"{file}: cannot be opened: {first_line(error)}") from error
+    except Exception as error:
+        raise KnobError(damaged(file, error)) from error
+
+
+def refuse_damaged_end(file: Path) -> None:
+    """Raise ValueError if the last whole line is none of a journal: Optuna takes it for one that is being written."""
+    with suppress(IndexError):
+        json.loads(file.read_bytes().split(b"\n")[-2])
 
 
 def damaged(file: Path, error: Exception) -> str:
@@ -67,7 +73,7 @@ def damaged(file: Path, error: Exception) -> str:
                 json.loads(line)
             except ValueError:
                 return f"{file}, line {number}: is damaged; {remedy}"
-    return f"{file}: is damaged ({first_line(error)}); {remedy}"
+    return f"{file}: is damaged ({type(error).__name__}: {first_line(error)}); {remedy}"
 
 
 class Journal(JournalStorage):
@@ -88,6 +94,7 @@ class _WholeLines(JournalFileBackend):
         if alone:  # else half a line may be one that is being written
             with open(file, "rb+", buffering=0) as journal:
                 _cut(journal)
+        refuse_damaged_end(Path(file))
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
         """All of these lines, or none and an OSError."""

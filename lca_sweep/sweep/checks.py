@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import platform
-import socket
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -20,6 +19,7 @@ from lca_sweep.sweep.machine import cores, gpus, is_writable, memory, room, size
 from lca_sweep.sweep.overview import overviews
 from lca_sweep.sweep.storage import storage_at
 from lca_sweep.sweep.view import plural
+from lca_sweep.sweep.watch import answers
 from lca_sweep.tracking.finding import check_store
 from lca_sweep.tracking.serving import free_port
 from lca_sweep.tracking.uri import kind
@@ -132,10 +132,8 @@ def cluster(config: Config) -> str:
     host, _, port = address.rpartition(":")
     if address.startswith("ray://") or not host or not port.isdecimal():
         raise SweepError(f"cluster.address={address}: must be HOST:PORT of the cluster itself, e.g. head:6379")
-    try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
-    except OSError as error:
-        raise SweepError(f"cluster.address={address}: no Ray cluster answers there: {error}") from error
+    if why := answers(host.strip("[]"), int(port), patience=5):
+        raise SweepError(f"cluster.address={address}: no Ray cluster answers there: {why}; must be one that runs")
     return f"{address} answers"
 
 

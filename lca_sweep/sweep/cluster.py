@@ -109,8 +109,8 @@ def _connect(address: str) -> None:
             return
         except Exception as failed:  # Ray raises a plain one where a part of it dies as it starts
             error = failed
-    why = _token() if "AuthToken" in "".join(said) else first_line(error).partition(". Ensure that")[0]
-    raise SweepError(f"cluster.address={address}: Ray does not connect: {why}") from error
+    why = _token() if "AuthToken" in "".join(said) else _other_version(error) or first_line(error)
+    raise SweepError(f"cluster.address={address}: Ray does not connect: {why.partition('. Ensure that')[0]}") from error
 
 
 def _init(address: str) -> None:
@@ -144,6 +144,14 @@ def _aside() -> Iterator[list[str]]:
             said += file
 
 
+def _other_version(error: Exception) -> str:
+    """That the cluster has another Ray or Python than this process, if that is why; Ray says it in seven lines."""
+    found = re.findall(r"(?:Ray|Python): (\S+)", str(error))
+    if len(found) != 4:
+        return ""
+    return "it has Ray {} on Python {}; must be Ray {} on Python {}, as here".format(*found)
+
+
 def _token() -> str:
     if os.environ.get("RAY_AUTH_MODE") != "token":
         return "it asks for a token; set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH"
@@ -160,7 +168,7 @@ def _answers(address: str) -> None:
     if not host or not port.isdigit():
         return  # local, auto, or a name that Ray knows
     if why := answers(host.strip("[]"), int(port), patience=10):
-        raise SweepError(f"cluster.address={address}: no Ray cluster answers there: {why}")
+        raise SweepError(f"cluster.address={address}: no Ray cluster answers there: {why}; must be one that runs")
 
 
 def _nodes() -> list[dict[str, Any]]:

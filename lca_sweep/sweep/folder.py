@@ -16,8 +16,9 @@ import yaml
 
 from lca_sweep.config import Config, without_password
 from lca_sweep.core.files import try_to_write, write_atomically
+from lca_sweep.core.knobs import listed
 from lca_sweep.sweep.errors import SweepError
-from lca_sweep.sweep.lock import Lock, locked
+from lca_sweep.sweep.lock import Lock, locked, refuse_running
 
 # what may differ when a sweep goes on: how much of it and where, not what its trials are
 FREE = (
@@ -43,7 +44,7 @@ FREE = (
 IDENTITY, CONFIG = "sweep.json", "config.yaml"
 REMEDY = (
     "give another name (sweep.name=...), or the old knobs to go on with it; or put it aside (sweep.resume=never)",
-    f"what may change: {', '.join(f'{knob}*' if knob.endswith('.') else knob for knob in FREE)}",
+    f"what may change: {listed(f'{knob}*' if knob.endswith('.') else knob for knob in FREE)}",
 )
 
 
@@ -60,8 +61,8 @@ class Folder:
 def folder_path(config: Config, name: str) -> Path:
     """Where this sweep lies; touches nothing.
 
-    Raises SweepError if the name belongs to a sweep of other knobs (unless that is to be put aside), or if nothing can
-    be written there.
+    Raises SweepError if the name belongs to a sweep of other knobs (unless that is to be put aside), if another process
+    of this machine runs it, or if nothing can be written there.
     """
     path = Path(config.sweep.dir).absolute() / name
     if is_known(path) and config.sweep.resume != "never":
@@ -71,6 +72,7 @@ def folder_path(config: Config, name: str) -> Path:
         raise SweepError(f"sweep.dir={config.sweep.dir}: {there} must be a folder that one can write to")
     try:
         try_to_write(there)
+        refuse_running(path)
     except OSError as error:
         raise SweepError(f"sweep.dir={config.sweep.dir}: cannot write to {there}: {error.strerror}") from error
     return path

@@ -14,6 +14,7 @@ import time
 import urllib.error
 import urllib.request
 import uuid
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -117,9 +118,9 @@ def _reach(place: str) -> None:
         urllib.request.urlopen(f"{place.rstrip('/')}/api/version", timeout=SECONDS).close()
     except urllib.error.HTTPError as error:
         error.close()
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, HTTPException) as error:  # the last two: of what is no address
         why = getattr(error, "reason", error)
-        raise JobError(f"submit: {place}: no Ray cluster answers there: {why}") from error
+        raise JobError(f"submit: {place}: no Ray cluster answers there: {why}; must be one that runs") from error
 
 
 def _refusal(error: Exception) -> str:

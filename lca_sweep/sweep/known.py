@@ -45,7 +45,9 @@ def find(place: Path, name: str, what: str) -> Known:
         known = json.loads((path / IDENTITY).read_bytes())
         return Known(path, known["uid"], known.get("study", name), filled(Config(), known["config"]))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise SweepError(f"{what} {name}: {path / IDENTITY} cannot be read ({error})") from error
+        raise SweepError(
+            f"{what} {name}: {path / IDENTITY} cannot be read ({error}); bring back a copy of it"
+        ) from error
 
 
 def now(known: Known) -> Known:

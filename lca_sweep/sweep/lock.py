@@ -170,13 +170,15 @@ def read(file: int) -> Owner | None:
         return None
 
 
+def refuse_running(folder: Path) -> None:
+    """Raise SweepError if a process of this machine runs the sweep in `folder`; nothing is changed."""
+    if (folder / LOCK).exists():
+        with _opened(folder, os.O_RDWR) as file:
+            _grasp(folder, file)
+
+
 def _take(folder: Path, file: int, say: Callable[[str], None]) -> None:
-    for _ in range(5):  # somebody may just be looking whether the sweep is run
-        if _flock(file):
-            break
-        time.sleep(0.1)
-    else:
-        raise SweepError(_refusal(folder, read(file)))
+    _grasp(folder, file)
     if not _is_there(folder, file):
         raise SweepError(f"{folder}: was put aside by another process just now; try again")
     found = read(file)
@@ -184,6 +186,14 @@ def _take(folder: Path, file: int, say: Callable[[str], None]) -> None:
         say(f"last run by {found}; waiting {SILENCE:.0f} s for a sign of life")
         if _beats(file, found):
             raise SweepError(_refusal(folder, found))
+
+
+def _grasp(folder: Path, file: int) -> None:
+    for _ in range(5):  # somebody may just be looking whether the sweep is run
+        if _flock(file):
+            return
+        time.sleep(0.1)
+    raise SweepError(_refusal(folder, read(file)))
 
 
 def _beats(file: int, found: Owner) -> bool:

@@ -9,28 +9,22 @@ from mlflow.tracking import MlflowClient
 
 from lca_sweep.core.errors import why_no_database
 from lca_sweep.tracking.database import artifacts_beside, prepare, sqlite_path
-from lca_sweep.tracking.reaching import no_answer, reach_server
+from lca_sweep.tracking.reaching import EXAMPLE, LOG_IN, no_answer, reach_server, refuse
 from lca_sweep.tracking.records import TrackingError
 from lca_sweep.tracking.store import Store
 from lca_sweep.tracking.uri import kind
 
-EXAMPLE = "sqlite:///mlflow.db, http://HOST:PORT or postgresql+psycopg://USER@HOST/DATABASE"
-LOG_IN = "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
 ANSWERS = {  # of a server that lets nobody in, by HTTP status
     "401": f"asks for a user and a password, or does not take yours; {LOG_IN}",
     "403": f"access denied; {LOG_IN} of one who may, or have its --allowed-hosts name the host as it is written here",
     "404": "answers with HTTP 404; must be the address of an MLflow server",
 }
-LOGIN = re.compile(r"://([^/]*|[^:/]*:(?!\d+/)\S*)@")  # before a host; there may be a / in a password, after no port
 
 
 def connect(uri: str, experiment: str) -> Store:
     """The experiment in the store that `uri` names, both made if need be; TrackingError in one line."""
+    refuse(uri)
     sort = kind(uri)
-    if sort == "files":
-        raise TrackingError(f"tracking.uri={uri}: MLflow keeps runs in plain folders no more; must be like {EXAMPLE}")
-    if sort == "http" and LOGIN.search(uri):
-        raise TrackingError(f"tracking.uri={LOGIN.sub('://***@', uri)}: no user or password in it; {LOG_IN}")
     path = sqlite_path(uri) if sort == "sqlite" else None
     try:
         if path:
@@ -88,6 +82,4 @@ def _reason(error: Exception) -> str:
             f"is of another version of MLflow (schema {schema[1]}, here {schema[2]}); "
             "if that is older, say `mlflow db upgrade URI`; if newer, install the MLflow that made it"
         )
-    if "unsupported URI" in said:
-        return f"no such kind of store; must be like {EXAMPLE}"
     return why_no_database(error, EXAMPLE) if not isinstance(error, OSError) else no_answer(error)

@@ -3,29 +3,57 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import sqlite3
 import ssl
 import urllib.error
 import urllib.request
+from http.client import HTTPException
+from importlib.metadata import entry_points
 
-from lca_sweep.core.errors import first_line
+from lca_sweep.core.errors import first_line, why_no_database
 from lca_sweep.core.files import try_to_write
 from lca_sweep.tracking.database import sqlite_path
 from lca_sweep.tracking.records import TrackingError
 from lca_sweep.tracking.uri import kind
 
 SECONDS = 10  # for a server's first answer
+EXAMPLE = "sqlite:///mlflow.db, http://HOST:PORT or postgresql+psycopg://USER@HOST/DATABASE"
+LOG_IN = "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+LOGIN = re.compile(r"://([^/]*|[^:/]*:(?!\d+/)\S*)@")  # before a host; there may be a / in a password, after no port
+SCHEMES = ("postgresql", "mysql", "mssql", "databricks", "databricks-uc", "uc")  # beside SQLite's, and HTTP
 
 
 def check(uri: str) -> None:
-    """Raise TrackingError, in one line, where no server answers at `uri`, or where its file is no database."""
+    """Raise TrackingError, in one line, where `uri` names no store, no server answers, or a file is no database."""
+    refuse(uri)
     try:
         if kind(uri) == "http":
             reach_server(uri)
         elif kind(uri) == "sqlite":
             _look_into(uri)
-    except (OSError, sqlite3.Error) as error:
-        raise TrackingError(f"tracking.uri={uri}: {no_answer(error)}") from error
+    except TrackingError:
+        raise
+    except sqlite3.Error as error:
+        raise TrackingError(f"tracking.uri={uri}: {why_no_database(error, EXAMPLE)}") from error
+    except (OSError, ValueError, HTTPException) as error:  # the last two: of what is no address
+        raise TrackingError(f"tracking.uri={uri}: {no_answer(error)}; must be a store that can be reached") from error
+
+
+def refuse(uri: str) -> None:
+    """Raise TrackingError, in one line, for what can be no store, whoever may listen there."""
+    sort = kind(uri)
+    if sort == "files":
+        raise TrackingError(f"tracking.uri={uri}: MLflow keeps runs in plain folders no more; must be like {EXAMPLE}")
+    if sort == "http" and LOGIN.search(uri):
+        raise TrackingError(f"tracking.uri={LOGIN.sub('://***@', uri)}: no user or password in it; {LOG_IN}")
+    if sort == "other" and not _is_known(uri.partition(":")[0]):
+        raise TrackingError(f"tracking.uri={uri}: no such kind of store; must be like {EXAMPLE}")
+
+
+def _is_known(scheme: str) -> bool:
+    """Whether MLflow, or a plugin of it, has a store for this."""
+    return scheme.partition("+")[0] in SCHEMES or scheme in entry_points(group="mlflow.tracking_store").names
 
 
 def reach_server(uri: str) -> None:

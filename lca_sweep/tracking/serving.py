@@ -18,6 +18,7 @@ from typing import IO
 from lca_sweep.config import without_password
 from lca_sweep.tracking.database import sqlite_path
 from lca_sweep.tracking.quiet import behave
+from lca_sweep.tracking.reaching import check
 from lca_sweep.tracking.records import TrackingError
 from lca_sweep.tracking.uri import kind
 
@@ -36,6 +37,7 @@ def check_there(uri: str) -> str:
     path = sqlite_path(uri)
     if not path.is_file():
         raise TrackingError(f"tracking.uri={uri}: no store at {path}; the first sweep makes it")
+    check(uri)
     return f"sqlite:///{path}"
 
 
