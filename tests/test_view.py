@@ -20,7 +20,8 @@ from lca_sweep.config import Config, Pack, Pruner, Sweep
 from lca_sweep.core.knobs import Trainer
 from lca_sweep.core.objective import Goal, Objective
 from lca_sweep.search.rows import Row
-from lca_sweep.sweep.view import View, duration, number, params_line, results
+from lca_sweep.sweep.view import View, results
+from lca_sweep.sweep.words import duration, number, params_line
 
 OBJECTIVE = "val/accuracy"
 PARAMS = {"trainer.lr": 0.0123456, "model.width": 120, "trainer.algorithm": "gbp"}
@@ -319,7 +320,7 @@ def test_what_an_earlier_run_had_done_does_not_count_as_speed(monkeypatch: pytes
 def test_a_reader_that_goes_away_does_not_end_the_work() -> None:
     code = """if True:
         import sys
-        from lca_sweep.sweep.view import wide_console
+        from lca_sweep.sweep.console import wide_console
         console = wide_console()
         for _ in range(200):
             console.print("line " * 2000)

@@ -22,6 +22,7 @@ from lca_sweep.search.space import Space, bounds
 from lca_sweep.search.storage import database, journal
 from lca_sweep.search.study import Study
 from lca_sweep.sweep.cluster import connected
+from lca_sweep.sweep.console import wide_console
 from lca_sweep.sweep.errors import SweepError
 from lca_sweep.sweep.finals import check_finals
 from lca_sweep.sweep.folder import Folder, folder_path, is_known, lasting, opened, plain_config, write_config
@@ -36,9 +37,10 @@ from lca_sweep.sweep.stopping import INTERRUPT, STUCK, Reason, Stopping
 from lca_sweep.sweep.storage import Storage, StorageError, storage_at, storage_of
 from lca_sweep.sweep.telling import commands, data_record, places
 from lca_sweep.sweep.tuning import tune_packs
-from lca_sweep.sweep.view import View, command, duration, plural, wide_console
+from lca_sweep.sweep.view import View
 from lca_sweep.sweep.warm import warm_start
 from lca_sweep.sweep.wishes import granted
+from lca_sweep.sweep.words import command, duration, plural
 from lca_sweep.tracking import PATIENCE, SweepEnd, SweepRecord, Tracker, TrackingError, check, open_tracker
 
 DONE, NONE_COMPLETE = 0, 1

@@ -21,7 +21,8 @@ from lca_sweep.sweep.finals import Standing, lines, standings, test_line, winner
 from lca_sweep.sweep.gather import last_metrics
 from lca_sweep.sweep.storage import Storage, StorageError, fetched
 from lca_sweep.sweep.telling import best_table, finals_table
-from lca_sweep.sweep.view import View, plural, results
+from lca_sweep.sweep.view import View, results
+from lca_sweep.sweep.words import plural
 from lca_sweep.tracking import BestTrial, Table, Tracker, ui_command
 
 BEST, FRONT = 5, 10  # so many trials are told of: the best ones, or of a Pareto set

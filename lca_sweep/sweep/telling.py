@@ -12,7 +12,8 @@ from lca_sweep.search.rows import Row
 from lca_sweep.search.storage import JOURNAL
 from lca_sweep.sweep.finals import Standing
 from lca_sweep.sweep.folder import Folder
-from lca_sweep.sweep.view import COLUMNS, command, number
+from lca_sweep.sweep.view import COLUMNS
+from lca_sweep.sweep.words import command, number
 from lca_sweep.tracking import DataRecord, Table
 
 

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import shlex
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -18,11 +14,13 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from lca_sweep.config import Config, Sweep
+from lca_sweep.config import Config
 from lca_sweep.core.objective import Goal, Scored, figure
 from lca_sweep.search.rows import Row, contenders
 from lca_sweep.search.space import knobs
+from lca_sweep.sweep.console import wide_console
 from lca_sweep.sweep.cost import pack_cost
+from lca_sweep.sweep.words import clock, duration, params_line, plural, spans
 
 COLUMNS = {"test/accuracy": "test/accuracy", "weights/vip_fraction": "VIP", "weights/uip_fraction": "UIP"}
 
@@ -56,7 +54,7 @@ class View:
 
     name: str
     config: Config
-    console: Console = field(default_factory=lambda: wide_console())
+    console: Console = field(default_factory=wide_console)
     counts: Counter[str] = field(default_factory=Counter)
     packs: dict[int, PackLine] = field(default_factory=dict)
     best: Best = field(default_factory=Best)
@@ -234,70 +232,6 @@ class View:
     def _event(self, line: str) -> None:
         if not self._live:
             self.say(f"[{clock(time.monotonic() - self._since)}] {line}")
-
-
-class PatientConsole(Console):
-    """A console whose reader may go away (`| head`): then it falls silent, and the work goes on."""
-
-    def on_broken_pipe(self) -> None:
-        """Instead of ending the process."""
-        self.quiet = True
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (else Python complains once more at its exit)
-
-
-def wide_console() -> Console:
-    """Standard output; lines that go to a file or a pipe are not folded."""
-    console = PatientConsole(highlight=False)
-    return console if console.is_terminal else PatientConsole(highlight=False, width=1000)
-
-
-def command(word: str, folder: Path) -> str:
-    """How to give this command to the sweep in `folder`, from the present working folder."""
-    place = "" if folder.parent == Path(Sweep().dir).absolute() else f" sweep.dir={shlex.quote(str(folder.parent))}"
-    return f"python -m lca_sweep {word} {folder.name}{place}"
-
-
-def clock(seconds: float) -> str:
-    """Elapsed time as `  0:05` or `1:02:03`."""
-    minutes, second = divmod(round(seconds), 60)
-    hours, minute = divmod(minutes, 60)
-    return f"{hours}:{minute:02d}:{second:02d}" if hours else f"{minute:3d}:{second:02d}"
-
-
-def params_line(params: Mapping[str, Any]) -> str:
-    """Searched knobs on one line, numbers to three digits."""
-    return " ".join(f"{name}={number(value)}" for name, value in params.items())
-
-
-def number(value: Any) -> str:
-    """A knob's value as a person would write it."""
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
-
-
-def plural(count: int, noun: str) -> str:
-    """`1 trial`, `2 trials`."""
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
-
-
-def spans(numbers: Sequence[int]) -> str:
-    """Ascending numbers, `0 to 7` or `0, 3 to 5, 9`."""
-    runs: list[list[int]] = []
-    for n in numbers:
-        if runs and n == runs[-1][-1] + 1:
-            runs[-1].append(n)
-        else:
-            runs.append([n])
-    return ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]} to {run[-1]}" for run in runs)
-
-
-def duration(seconds: float) -> str:
-    """`45 s`, `3 min 20 s` or `2 h 5 min`."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
 def results(rows: Sequence[Row], metrics: Mapping[int, Mapping[str, float]], goal: Goal) -> list[str]:
