@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 
 from rich.console import Console
 
@@ -14,10 +13,20 @@ class PatientConsole(Console):
     def on_broken_pipe(self) -> None:
         """Instead of ending the process."""
         self.quiet = True
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (else Python complains once more at its exit)
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, self.file.fileno())  # else Python complains once more at its exit
+        os.close(nowhere)
 
 
 def wide_console() -> Console:
     """Standard output; lines that go to a file or a pipe are not folded."""
     console = PatientConsole(highlight=False)
     return console if console.is_terminal else PatientConsole(highlight=False, width=1000)
+
+
+def can_redraw(console: Console) -> bool:
+    """Whether lines that were written can be written over: FORCE_COLOR makes no terminal, and TERM=dumb is none."""
+    try:
+        return console.file.isatty() and not console.is_dumb_terminal
+    except ValueError:  # it is closed
+        return False
