@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 
 from rich.console import Console
 
@@ -19,9 +20,9 @@ class PatientConsole(Console):
 
 
 def wide_console() -> Console:
-    """Standard output; lines that go to a file or a pipe are not folded."""
-    console = PatientConsole(highlight=False)
-    return console if console.is_terminal else PatientConsole(highlight=False, width=1000)
+    """Standard output as it is now; lines that go to a file or a pipe are not folded."""
+    console = PatientConsole(file=sys.stdout, highlight=False)
+    return console if console.is_terminal else PatientConsole(file=sys.stdout, highlight=False, width=1000)
 
 
 def can_redraw(console: Console) -> bool:

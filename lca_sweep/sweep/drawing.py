@@ -29,17 +29,18 @@ def frame(scene: Scene, sheet: Sheet) -> list[Text]:
     wanted = len(scene.packs) + 1 if scene.packs else 0
     spare = room - min(wanted, TABLE, room)
     kept: list[list[Text]] = []
-    for extra in (_bar(scene, sheet), _knobs(scene, sheet), _ends_below(scene, sheet), _warned(scene, sheet)):
-        kept.append(extra if len(extra) <= spare else [])
+    for extra in (_bar, _knobs, _ends_below, _rate_below, _warned):
+        lines = extra(scene, sheet)
+        kept.append(lines if len(lines) <= spare else [])
         spare -= len(kept[-1])
-    bar, knobs, ends, warned = kept
+    bar, knobs, ends, rate, warned = kept
     table = pack_table(scene, sheet, room - sum(map(len, kept)))
     head, time, best = _headline(scene, sheet), _timeline(scene, sheet), _bestline(scene, sheet)
-    return [head, *ends, *bar, time, *table, best, *knobs, *warned, *trouble]
+    return [head, *ends, *bar, time, *rate, *table, best, *knobs, *warned, *trouble]
 
 
 def over_time(scene: Scene, width: int, encoding: str = "utf-8") -> str:
-    """The best by time since the start, `width` bars; they rise where more is better and fall where less is.
+    """The best by time, from the first one to now, as `width` bars; they rise where more is better, else fall.
 
     The first epochs gain more than all others, so a bar goes by the logarithm of what is missing to the present best.
     """
@@ -57,10 +58,11 @@ def pace(rate: float) -> str:
 
 
 def _history(scene: Scene, width: int) -> list[float]:
-    """The best at `width` times, of which the last one is now; nan where there was none, or none that is finite."""
+    """The best at `width` times, the last of which is now; nan where it is not finite."""
     values, place, last = [], 0, math.nan
+    first = scene.history[0][0] if scene.history else 0.0
     for column in range(1, width + 1):
-        until = scene.elapsed * column / width if column < width else math.inf
+        until = first + (scene.elapsed - first) * (column - 1) / width if column < width else math.inf
         while place < len(scene.history) and scene.history[place][0] <= until:
             value = scene.history[place][1]
             last, place = value if math.isfinite(value) else math.nan, place + 1
@@ -118,9 +120,22 @@ def _bar(scene: Scene, sheet: Sheet) -> list[Text]:
 
 
 def _timeline(scene: Scene, sheet: Sheet) -> Text:
-    left = f"about {duration(scene.left)} left" if scene.left is not None else ""
-    rate = f"{pace(scene.rate)} trial-epochs/s" if scene.rate is not None else ""
-    return sheet.fit(sheet.join([clock(scene.elapsed).strip(), left, rate]))
+    return sheet.fit(sheet.join([*_times(scene), _rate(scene)]))
+
+
+def _rate_below(scene: Scene, sheet: Sheet) -> list[Text]:
+    """The speed, where it has no room beside the times."""
+    rate = _rate(scene)
+    return [sheet.fit(f"  {rate}")] if rate and rate not in _timeline(scene, sheet).plain else []
+
+
+def _times(scene: Scene) -> list[str]:
+    left = scene.left if scene.share < 1 else None
+    return [clock(scene.elapsed).strip(), "" if left is None else f"about {duration(left)} left"]
+
+
+def _rate(scene: Scene) -> str:
+    return "" if scene.rate is None else f"{pace(scene.rate)} trial-epochs/s"
 
 
 def _bestline(scene: Scene, sheet: Sheet) -> Text:

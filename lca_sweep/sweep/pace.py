@@ -23,13 +23,14 @@ class Mark:
 class Pace:
     """Work by time. Work as planned knows what early stopping leaves out, so that an epoch's is less after a rung.
 
-    The first pack's first epoch comes late, for its process has to start: it is taken to have lasted as long as the
-    second one.
+    The first pack's first epoch comes late, for its process has to start: it is taken to have lasted as long as those
+    up to the pack's next report that comes at another time.
     """
 
     start: float  # seconds, of any clock
     marks: list[Mark] = field(init=False)
     first: tuple[int, float] | None = None  # the pack that reported first, and when
+    waits: int = 0  # its reports since, until it is known when it began to train
 
     def __post_init__(self) -> None:
         self.marks = [Mark(self.start)]
@@ -37,10 +38,9 @@ class Pace:
     def tell(self, now: float, pack: int, planned: float, trained: float) -> None:
         """A pack has reported an epoch; both amounts of work are those of all packs since the start."""
         if self.first is None:
-            self.first = (pack, now)
-        elif self.first[0] == pack:
-            self._begin(2 * self.first[1] - now)
-            self.first = (-1, now)
+            self.first, self.waits = (pack, now), 1
+        elif self.waits and self.first[0] == pack:
+            self._begin(now)
         self._keep(Mark(now, planned, trained, self.marks[-1].reports + 1))
 
     def left(self, now: float, to_do: float) -> float | None:
@@ -66,10 +66,13 @@ class Pace:
         gap = (last.time - first.time) / max(1, last.reports - first.reports)
         return max(last.time, now - gap) - first.time, min(now - last.time, gap)
 
-    def _begin(self, when: float) -> None:
-        """Training began then, at the earliest."""
-        if self.marks[0].reports == 0:
-            self.marks[0] = replace(self.marks[0], time=min(max(when, self.start), self.marks[1].time))
+    def _begin(self, now: float) -> None:
+        """Another report of the first pack: when did its training begin?"""
+        assert self.first is not None
+        when = self.first[1]
+        if now > when and self.marks[0].reports == 0:
+            self.marks[0] = replace(self.marks[0], time=max(when - (now - when) / self.waits, self.start))
+        self.waits = 0 if now > when else self.waits + 1
 
     def _keep(self, mark: Mark) -> None:
         if len(self.marks) > 2 and mark.time - self.marks[-2].time < GRAIN:

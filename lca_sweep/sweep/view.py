@@ -217,7 +217,7 @@ class View:
         done, left = sum(self.counts.values()), self._left(time.monotonic())
         states = f" ({in_words(self.counts)})" if done else ""
         again = f", finals: {len(self.finals & self.ended)} of {len(self.finals)}" if self.finals else ""
-        about = f", about {duration(left)} left" if left is not None else ""
+        about = f", about {duration(left)} left" if left is not None and self._to_do() else ""
         return f"{done} of {plural(self.config.sweep.total(), 'trial')}{states}{again}{about}"
 
     def best_line(self) -> str:
