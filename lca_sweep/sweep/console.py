@@ -13,16 +13,21 @@ class PatientConsole(Console):
 
     def on_broken_pipe(self) -> None:
         """Instead of ending the process."""
-        self.quiet = True
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, self.file.fileno())  # else Python complains once more at its exit
-        os.close(nowhere)
+        fall_silent(self)
 
 
 def wide_console() -> Console:
     """Standard output as it is now; lines that go to a file or a pipe are not folded."""
     console = PatientConsole(file=sys.stdout, highlight=False)
     return console if console.is_terminal else PatientConsole(file=sys.stdout, highlight=False, width=1000)
+
+
+def fall_silent(console: Console) -> None:
+    """Nobody reads any more; without this, Python would complain once more at its exit."""
+    console.quiet = True
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, console.file.fileno())
+    os.close(nowhere)
 
 
 def can_redraw(console: Console) -> bool:

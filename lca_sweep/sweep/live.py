@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import os
 import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from types import TracebackType
 
 from rich.console import Console
 from rich.text import Text
 
+from lca_sweep.sweep.console import fall_silent
 from lca_sweep.sweep.sheet import Sheet
 
 EVERY, LOOK = 0.5, 0.1  # seconds between two frames, and between two looks whether the terminal has another size
@@ -53,6 +54,14 @@ class Live:
 
     def __init__(self, console: Console, draw: Callable[[Sheet], Sequence[Text]]) -> None:
         self.console, self.draw, self.painter = console, draw, Painter()
+        # puts in the escape sequences; the terminal itself gets each frame in one piece
+        self._styles = Console(
+            file=io.StringIO(),
+            force_terminal=True,
+            color_system=console.color_system,  # type: ignore[arg-type]  # one of the names that it takes
+            no_color=console.no_color,
+            highlight=False,
+        )
         self._over, self._lock = threading.Event(), threading.RLock()
         self._thread = threading.Thread(target=self._run, name="view", daemon=True)
 
@@ -81,16 +90,20 @@ class Live:
             self._write(self.painter.paint(list(rows), columns, list(said)))
 
     def _row(self, line: Text) -> Row:
-        with self.console.capture() as captured:
-            self.console.print(line, end="", soft_wrap=True)
+        with self._styles.capture() as captured:
+            self._styles.print(line, end="", soft_wrap=True)
         return captured.get(), line.cell_len
 
     def _write(self, text: str) -> None:
         """In one piece. A terminal that was closed is not missed."""
         encoding = self.console.encoding
-        with suppress(OSError, ValueError):
+        if self.console.quiet:
+            return
+        try:
             self.console.file.write(text.encode(encoding, "replace").decode(encoding))
             self.console.file.flush()
+        except OSError:
+            fall_silent(self.console)
 
     def _run(self) -> None:
         drawn, last = 0.0, (0, 0)
