@@ -18,7 +18,7 @@ from lca_sweep.sweep.words import clock, duration, plural
 TABLE = 9  # lines that the table of packs has before anything that can be left out
 KNOBS = 3  # lines of them
 BAR, SPARK = 60, 40  # cells, at the most
-CONTRAST = 100.0  # how much more a step near the best counts in the spark-line than one far from it
+CONTRAST = 1000.0  # how much more a step near the best counts in the spark-line than one far from it
 
 
 def frame(scene: Scene, sheet: Sheet) -> list[Text]:
