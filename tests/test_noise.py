@@ -30,6 +30,8 @@ CODE = """if True:
     assert sys.__stderr__.fileno() == 2 and sys.stderr is sys.__stderr__
     """
 
+ASIDE = "import sys, pathlib; from lca_sweep.sweep.noise import aside\nwith aside(pathlib.Path(sys.argv[1]))"
+
 
 def noisy(folder: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-c", CODE, str(folder)], capture_output=True, text=True, timeout=120)
@@ -47,7 +49,7 @@ def test_it_is_put_aside(tmp_path: Path) -> None:
         "a library logs",
         "a child says so",
     ):
-        assert said.count(words) == 1 + ("warns" in words), said  # a warning shows its line of code as well
+        assert said.count(words) == 1, said
 
 
 def test_what_an_earlier_start_printed_is_kept(tmp_path: Path) -> None:
@@ -57,13 +59,13 @@ def test_what_an_earlier_start_printed_is_kept(tmp_path: Path) -> None:
 
 
 def test_no_file_is_left_where_nobody_said_anything(tmp_path: Path) -> None:
-    code = "import sys; from pathlib import Path; from lca_sweep.sweep.noise import aside\nwith aside(Path(sys.argv[1])): pass"
+    code = f"{ASIDE}: pass"
     subprocess.run([sys.executable, "-c", code, str(tmp_path / "logs")], check=True, timeout=120)
     assert list((tmp_path / "logs").iterdir()) == []
 
 
 def test_an_error_goes_where_it_went_before(tmp_path: Path) -> None:
-    code = "import sys; from pathlib import Path; from lca_sweep.sweep.noise import aside\nwith aside(Path(sys.argv[1])): 1 / 0"
+    code = f"{ASIDE}: 1 / 0"
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, timeout=120)
     assert done.returncode == 1 and "ZeroDivisionError" in done.stderr
 

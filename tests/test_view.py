@@ -20,6 +20,7 @@ from lca_sweep.config import Config, Pack, Pruner, Sweep
 from lca_sweep.core.knobs import Trainer
 from lca_sweep.core.objective import Goal, Objective
 from lca_sweep.search.rows import Row
+from lca_sweep.sweep.outcome import failures
 from lca_sweep.sweep.sheet import Sheet
 from lca_sweep.sweep.telling import results
 from lca_sweep.sweep.view import View
@@ -401,3 +402,103 @@ def test_results_have_a_column_for_each_objective_and_none_twice() -> None:
         ["1", "0.2500", "1.000e-06", "0.9000", "0.5000"],
     ]
     assert len(lines[0]) == len(lines[1])
+
+
+def test_a_warning_is_said_once_and_counted(clock: Clock) -> None:
+    """However many packs and epochs it is about; what is wrong with another thing is another warning."""
+    one = view()
+    with one:
+        for pack in range(30):
+            one.warn(f"pack {pack}: checkpoint of epoch {5 * pack} not written: disk full")
+        one.warn("pack 3: checkpoint of epoch 5 not written: read-only")
+        assert (one.scene().warnings, one.scene().warned) == (
+            31,
+            "pack 3: checkpoint of epoch 5 not written: read-only",
+        )
+    assert text(one).splitlines() == [
+        "[  0:00] warning: pack 0: checkpoint of epoch 0 not written: disk full",
+        "[  0:00] warning: pack 3: checkpoint of epoch 5 not written: read-only",
+        "this came 30 times: pack 0: checkpoint of epoch 0 not written: disk full",
+    ]
+
+
+def test_a_new_best_is_a_line_but_not_each_epoch(clock: Clock) -> None:
+    one = view(epochs=400)
+    with one:
+        one.pack_started(0, [row(0)])
+        for epoch in range(1, 101):
+            clock.now += 1
+            one.pack_reported(0, report(epoch, {0: "running"}))
+    bests = [re.sub(r" +", " ", line) for line in text(one).splitlines() if "best" in line]
+    assert [line.split("]")[0] for line in bests] == ["[ 0:01", "[ 0:31", "[ 1:01", "[ 1:31", "[ 1:40"]
+
+
+def test_where_a_pack_runs_is_told_where_that_is_elsewhere(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lca_sweep.sweep.view.platform.node", lambda: "here")
+    one = view()
+    with one:
+        for pack, host in ((0, "here"), (1, "worker-7")):
+            one.pack_started(pack, [row(4 * pack)])
+            for _ in range(3):
+                one.pack_at(pack, host)
+        one.pack_at(9, "worker-8")  # which is through
+        assert [pack.host for pack in one.scene().packs] == ["here", "worker-7"]
+    assert [line.partition("] ")[2] for line in text(one).splitlines() if "runs on" in line] == [
+        "pack 1 runs on worker-7"
+    ]
+
+
+def test_a_thousand_trials_in_a_terminal_of_ten_lines(clock: Clock) -> None:
+    """Many packs at the same time; the counts are right and so is the height."""
+    one = view(terminal=True, trials=1000, epochs=9)
+    with one:
+        for pack in range(250):
+            numbers = range(4 * pack, 4 * pack + 4)
+            one.pack_started(pack, [row(n) for n in numbers])
+            clock.now += 1
+            one.pack_reported(pack, report(1, dict.fromkeys(numbers, "pruned" if pack < 100 else "running")))
+        lines = [line.plain for line in one.render(Sheet(60, 10))]
+        assert len(lines) == 10 and lines[0] == "s: 400 of 1000 trials (400 pruned, 600 running)"
+        assert (
+            sum(line.endswith("4/4        0.1000") for line in lines) == 0 and "and 145 more packs, 580 trials" in lines
+        )
+
+
+def test_a_time_budget_ends_it(clock: Clock) -> None:
+    one = view(trials=400)
+    one.config.sweep.time_budget = 25.0
+    with one:
+        one.pack_started(0, [row(n) for n in range(4)])
+        for epoch in (1, 2, 3):
+            clock.now += 10
+            one.pack_reported(0, report(epoch, dict.fromkeys(range(4), "running")))
+            assert one.scene().left == max(0, 25 - 10 * epoch)
+
+
+def test_finals_are_work_that_is_left(clock: Clock) -> None:
+    """Two settings with three seeds each, by ten seconds a trial."""
+    one = view(trials=2, epochs=10)
+    one.config.sweep.replicates, one.config.sweep.finalists = 3, 2
+    with one:
+        one.pack_started(0, [row(0), row(1)])
+        for epoch in range(1, 11):
+            clock.now += 2
+            one.pack_reported(0, report(epoch, dict.fromkeys(range(2), "running" if epoch < 10 else "complete")))
+        assert one.scene().left == pytest.approx(60) and one.scene().share == pytest.approx(20 / 80)
+        one.pack_started(1, [dataclasses.replace(row(n), replicate=(0, n)) for n in range(2, 8)])
+        for epoch in range(1, 11):
+            clock.now += 6
+            one.pack_reported(1, report(epoch, dict.fromkeys(range(2, 8), "running" if epoch < 10 else "complete")))
+            assert one.scene().left == pytest.approx(60 - 6 * epoch)
+        assert one.scene().finals == (6, 6) and one.scene().share == 1
+
+
+def test_trials_that_failed_alike_share_a_line() -> None:
+    def failed(number: int, reason: str) -> Row:
+        return dataclasses.replace(row(number), state="failed", reason=reason)
+
+    rows = [failed(n, f"val/loss is nan at epoch {n}") for n in (1, 2, 3, 7)]
+    assert failures([row(0), *rows, failed(9, "val/x is inf at epoch 4"), row(10, "complete", 0.5)]) == [
+        "trials 1 to 3, 7 failed: val/loss is nan",
+        "trial 9 failed: val/x is inf at epoch 4",
+    ]

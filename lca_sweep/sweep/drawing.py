@@ -116,7 +116,8 @@ def _bar(scene: Scene, sheet: Sheet) -> list[Text]:
     width, share = min(sheet.width, BAR) - 6, min(max(scene.share, 0.0), 1.0)
     done, rest = ("━", "─") if sheet.fancy else ("#", "-")
     full = math.floor(share * width)
-    return [Text(done * full, "green").append(rest * (width - full), "dim").append(f" {math.floor(100 * share):3d} %")]
+    percent = f" {math.floor(100 * share):3d} %"
+    return [Text.assemble((done * full, "green"), (rest * (width - full), "dim"), percent)]
 
 
 def _timeline(scene: Scene, sheet: Sheet) -> Text:
