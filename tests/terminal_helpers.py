@@ -47,7 +47,7 @@ class Screen:
     @property
     def sight(self) -> list[str]:
         """The rows that one sees."""
-        return [line.text for line in self.rows[self.top :]]
+        return [line.text for line in self.rows[self.top : self.top + self.lines]]
 
     def feed(self, text: str) -> None:
         """Take what a program writes."""
