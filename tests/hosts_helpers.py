@@ -144,14 +144,13 @@ class Host:
             text=True,
         )
 
-    def ray(self, *words: str, **env: str) -> None:
+    def ray(self, *words: str, ports: Mapping[str, int] = PORTS, **env: str) -> None:
         """`ray start` on this host; again where the machine is so busy that Ray does not wait for itself."""
-        ports = [f"--{name}={port}" for name, port in PORTS.items()]
         usual = [
             "--disable-usage-stats",
             "--object-store-memory=100000000",
             f"--node-ip-address={self.address}",
-            *ports,
+            *(f"--{name}={port}" for name, port in ports.items()),
         ]
         for _ in range(3):
             done = self.do(sys.executable, "-m", "ray.scripts.scripts", "start", *words, *usual, **env)
@@ -303,10 +302,10 @@ class Cluster:
         only = ("--num-cpus=0", "--port=6379", "--dashboard-host=127.0.0.1")
         self.head.ray("--head", *only, f"--redis-password={self._password}", **redis)
 
-    def join(self, host: Host) -> None:
+    def join(self, host: Host, ports: Mapping[str, int] = PORTS) -> None:
         """Start Ray on a host, of one CPU."""
         host.clear()
-        host.ray(f"--address={self.address}", "--num-cpus=1")
+        host.ray(f"--address={self.address}", "--num-cpus=1", ports=ports)
 
     def make_whole(self) -> None:
         """All hosts are there, and Ray on them."""

@@ -16,7 +16,7 @@ from lca_sweep.core.knobs import Init, Model, Trainer, TrialKnobs
 from lca_sweep.core.objective import Goal, Scored
 from lca_sweep.core.pack import Pack, Trial
 from lca_sweep.core.train import fit as train
-from lca_sweep.sweep.cost import make_pruner, pack_cost
+from lca_sweep.sweep.cost import make_pruner, pack_costs
 from lca_sweep.sweep.errors import SweepError
 from lca_sweep.sweep.room import Room, elastic, fit, resources
 
@@ -111,10 +111,10 @@ def test_cost_is_what_halving_leaves(
     rule, live, cost = make_pruner(pruner).within(number, epochs, {}), set(range(size)), 0
     for epoch in range(1, epochs + 1):
         cost += len(live)
-        assert pack_cost(size, pruner, epochs, epoch, number) == cost
+        assert pack_costs(size, pruner, epochs, number)[epoch] == cost
         live -= rule.leavers(epoch, Goal(), {trial: Scored((chance.random(),)) for trial in live}).keys()
         assert live, "the best one always stays"
-    assert pack_cost(size, pruner, epochs, 0) == 0
+    assert pack_costs(size, pruner, epochs)[0] == 0
 
 
 @given(st.integers(1, 40), pruners, st.integers(1, 40))
@@ -122,13 +122,13 @@ def test_cost_of_a_pack_that_is_not_asked_for_yet_is_that_of_the_mean_bracket(
     size: int, pruner: Pruner, epochs: int
 ) -> None:
     """Over 60 packs brackets come equally often, be there 1 to 6 of them."""
-    costs = [pack_cost(size, pruner, epochs, pack=number) for number in range(60)]
-    assert pack_cost(size, pruner, epochs) == pytest.approx(sum(costs) / 60)
+    costs = [pack_costs(size, pruner, epochs, number)[-1] for number in range(60)]
+    assert pack_costs(size, pruner, epochs)[-1] == pytest.approx(sum(costs) / 60)
 
 
 def test_what_a_bar_will_save_is_not_known() -> None:
     for name in ("median", "percentile"):
-        assert pack_cost(7, Pruner(name), 9) == 63
+        assert pack_costs(7, Pruner(name), 9)[-1] == 63
 
 
 def test_cost_is_that_of_a_real_pack() -> None:
@@ -142,7 +142,7 @@ def test_cost_is_that_of_a_real_pack() -> None:
     reports = list(train(pack, dataclasses.replace(data, train=small), Halving(2, 1)))
     pruner = Pruner("halving", eta=2, min_epochs=1)
     for epoch in range(1, 6):
-        assert pack_cost(7, pruner, epoch) == sum(len(report.trials) for report in reports[:epoch])
+        assert pack_costs(7, pruner, epoch)[-1] == sum(len(report.trials) for report in reports[:epoch])
 
 
 HEAD = "Failure # {} (occurred at 2026-01-01_00-00-00)\n"

@@ -20,10 +20,15 @@ from lca_sweep.config import Config, Pack, Pruner, Sweep
 from lca_sweep.core.knobs import Trainer
 from lca_sweep.core.objective import Goal, Objective
 from lca_sweep.search.rows import Row
-from lca_sweep.sweep.view import View, duration, number, params_line, results
+from lca_sweep.sweep.outcome import failures
+from lca_sweep.sweep.sheet import Sheet
+from lca_sweep.sweep.telling import results
+from lca_sweep.sweep.view import View
+from lca_sweep.sweep.words import duration, number, params_line
 
 OBJECTIVE = "val/accuracy"
 PARAMS = {"trainer.lr": 0.0123456, "model.width": 120, "trainer.algorithm": "gbp"}
+KNOBS = "trainer.lr=0.0123 model.width=120 trainer.algorithm=gbp"
 
 
 class Clock:
@@ -42,6 +47,13 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[Clock]:
     yield clock
 
 
+class Terminal(io.StringIO):
+    """A file that says that it is one."""
+
+    def isatty(self) -> bool:
+        return True
+
+
 def view(terminal: bool = False, width: int = 200, trials: int = 8, epochs: int = 4, pruner: str = "none") -> View:
     config = Config(
         sweep=Sweep(name="s", trials=trials),
@@ -49,7 +61,8 @@ def view(terminal: bool = False, width: int = 200, trials: int = 8, epochs: int 
         trainer=Trainer(epochs=epochs),
         pruner=Pruner(pruner, 2, 1),
     )
-    console = Console(file=io.StringIO(), width=width, force_terminal=terminal, highlight=False, color_system=None)
+    file = Terminal() if terminal else io.StringIO()
+    console = Console(file=file, width=width, height=24, force_terminal=terminal, highlight=False, color_system=None)
     return View("s", config, console)
 
 
@@ -76,10 +89,7 @@ def report(epoch: int, states: Mapping[int, str], reason: str = "") -> dict[str,
 
 
 def drawn(one: View, width: int) -> list[str]:
-    console = Console(file=io.StringIO(), width=width, highlight=False, color_system=None)
-    console.print(one.render())
-    assert isinstance(console.file, io.StringIO)
-    return console.file.getvalue().splitlines()
+    return [line.plain for line in one.render(Sheet(width, 24))]
 
 
 def test_lines_where_there_is_no_terminal(clock: Clock) -> None:
@@ -98,8 +108,12 @@ def test_lines_where_there_is_no_terminal(clock: Clock) -> None:
         "0:00 pack 0 starts: trials 0 to 3",
         f"1:05 trial 0 pruned at epoch 1: {OBJECTIVE} 0.1000",
         "1:05 trial 1 failed at epoch 1: val/loss is nan",
+        f"1:05 best: 0.1300, trial 3 at epoch 1  {KNOBS}",
         f"1:05 trial 2 complete at epoch 4: {OBJECTIVE} 0.4200",
         f"1:05 trial 3 complete at epoch 4: {OBJECTIVE} 0.4300",
+        f"1:05 best: 0.4300, trial 3 at epoch 4  {KNOBS}",
+        "1:05 pack 0 ends: 2 complete, 1 pruned, 1 failed; in all 4 of 8 trials (2 complete, 1 pruned, 1 failed), "
+        "about 1 min 5 s left",
     ]
     assert "\x1b" not in text(one)
 
@@ -119,14 +133,14 @@ def test_a_report_told_again_is_said_and_counted_once(clock: Clock) -> None:
         for _ in range(3):
             one.pack_reported(0, report(1, {0: "pruned", 1: "running", 2: "running", 3: "running"}))
     assert text(one).count("trial 0 pruned") == 1
-    assert one.headline().startswith("s: 1 of 8 trials (1 pruned)")
+    assert one.headline().startswith("1 of 8 trials (1 pruned)")
 
 
 def test_what_the_study_held_before_counts(clock: Clock) -> None:
     one = view()
     one.begin([row(0, "complete", 0.5), row(1, "complete", 0.75), row(2, "pruned"), row(3, "failed"), row(4)])
     with one:
-        assert one.headline().startswith("s: 4 of 8 trials (2 complete, 1 pruned, 1 failed)")
+        assert one.headline().startswith("4 of 8 trials (2 complete, 1 pruned, 1 failed)")
         assert (
             one.best_line()
             == "best: 0.7500, trial 1 at epoch 4  trainer.lr=0.0123 model.width=120 trainer.algorithm=gbp"
@@ -147,12 +161,12 @@ def test_the_table_fits(clock: Clock, width: int) -> None:
         one.pack_reported(0, report(1, {0: "pruned", 1: "running", 2: "running", 3: "running"}))
         lines = drawn(one, width)
     assert max(map(cell_len, lines)) <= width
-    assert lines[0].startswith("s: 1 of 8 trials (1 pruned)")
+    assert lines[0].startswith("s: 1 of 8 trials")
     cells = [line.split() for line in lines]
     assert ["pack", "epoch", "trials", OBJECTIVE] in cells
     assert ["0", "1/4", "3/4", "0.1300"] in cells
     assert ["1", "0/4", "4/4", "starting"] in cells
-    assert any(line.startswith("best: 0.1300, trial 3 at epoch 1") for line in lines)
+    assert any(line.startswith("best 0.1300  trial 3 at epoch 1") for line in lines)
 
 
 def test_a_live_table_in_a_terminal(clock: Clock) -> None:
@@ -170,7 +184,7 @@ def test_a_pack_that_failed_leaves_the_table(clock: Clock) -> None:
         one.pack_started(0, [row(n) for n in range(4)])
         one.pack_failed(0, [0, 1, 2, 3], "out of memory")
         assert "pack 0 failed: out of memory" in text(one)
-        assert one.headline().startswith("s: 4 of 8 trials (4 failed)") and not one.packs
+        assert one.headline().startswith("4 of 8 trials (4 failed)") and not one.packs
 
 
 def test_a_pack_that_goes_on_otherwise_leaves_the_table_and_its_trials_stay_open(clock: Clock) -> None:
@@ -180,25 +194,29 @@ def test_a_pack_that_goes_on_otherwise_leaves_the_table_and_its_trials_stay_open
         one.pack_reported(0, report(1, live))
         one.pack_broke(0, "its process died")
         assert "pack 0 goes on from its checkpoint: its process died" in text(one)
-        assert not one.packs and one.headline().startswith("s: 0 of 8 trials,") and one.done_cost == 4
+        assert not one.packs and one.headline().startswith("0 of 8 trials") and one.done_cost == 4
         one.pack_started(0, [row(n) for n in range(4)])
         one.pack_restored(0, 1)
         one.pack_reported(0, report(2, live))
         one.pack_split(0, [1, 2], "no room")
         assert "pack 0 is out of memory, goes on as packs 1 and 2: no room" in text(one)
-        assert not one.packs and one.headline().startswith("s: 0 of 8 trials,") and one.done_cost == 8
+        assert not one.packs and one.headline().startswith("0 of 8 trials") and one.done_cost == 8
 
 
 def test_trouble_is_shown_while_it_lasts(clock: Clock) -> None:
     trouble = ""
-    one = view()
+    one = view(epochs=9)
     one.trouble = lambda: trouble
     with one:
         one.pack_started(0, [row(n) for n in range(4)])
-        for epoch, trouble in enumerate(["", "away for 0:05", "away for 0:06", "", "away again"], 1):
+        for epoch, trouble in enumerate(["", "away for 0:05", "away for 0:06", "", "away again", "", "away again"], 1):
             one.pack_reported(0, report(epoch, dict.fromkeys(range(4), "running")))
-            assert drawn(one, 200)[-1].startswith(trouble or "best: ")
-    assert text(one).count("away for 0:05") == text(one).count("away again") == 1 and "away for 0:06" not in text(one)
+            assert not trouble or drawn(one, 200)[-1] == trouble
+    assert [line.partition("] ")[2] or line for line in text(one).splitlines() if "away" in line] == [
+        "warning: away for 0:05",
+        "warning: away again",
+        "this came 2 times: away again",
+    ]
 
 
 def test_packs_of_unlike_length(clock: Clock) -> None:
@@ -212,7 +230,7 @@ def test_packs_of_unlike_length(clock: Clock) -> None:
         one.pack_reported(0, report(1, dict.fromkeys([0, 1, 3], "running")))
         cells = [line.split() for line in drawn(one, 200)]
         assert ["0", "1/2", "3/3", "0.1300"] in cells and ["1", "0/10", "2/2", "starting"] in cells
-        assert one._eta() == pytest.approx((3 + 2 * 10 + 4 * 4) * 10 / 3)
+        assert one.scene().left == pytest.approx((3 + 2 * 10 + 4 * 4) * 10 / 3)
         one.pack_reported(0, report(2, dict.fromkeys([0, 1, 3], "complete")))
         assert one.done_cost == 6
     assert "pack 0 starts: trials 0 to 1, 3\n" in text(one) and "pack 1 starts: trials 2, 4\n" in text(one)
@@ -245,7 +263,7 @@ def test_the_time_left_is_never_negative_and_ends_with_nothing(
                     states = {n: "running" if i < stay else "pruned" for i, n in enumerate(live)}
                     one.pack_reported(pack, report(epoch, dict.fromkeys(live, "complete") if epoch == 4 else states))
                     live = live[:stay]
-                    found = one._eta()
+                    found = one.scene().left
                     assert found is not None and found >= 0
                     left.append(found)
             assert left[-1] == pytest.approx(0, abs=1e-6)
@@ -306,20 +324,25 @@ def test_the_results_fit_any_terminal_but_for_the_knobs() -> None:
     assert results([], {}, Goal()) == []
 
 
-def test_what_an_earlier_run_had_done_does_not_count_as_speed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_an_earlier_run_had_done_does_not_count_as_speed(clock: Clock) -> None:
     """Ten trial-epochs in ten seconds, of a pack that came with thirty from its checkpoint."""
-    view = View("s", Config(trainer=Trainer(epochs=50), pack=Pack(size=1), sweep=Sweep(trials=1)))
-    monkeypatch.setattr("lca_sweep.sweep.view.time.monotonic", lambda: 10.0)  # since 0
-    view.pack_started(0, [row(0, "running", None)])
-    view.pack_restored(0, 30)
-    view.packs[0].epoch = 40
-    assert view._eta() == pytest.approx(10.0)
+    one = view(trials=1, epochs=50)
+    with one:
+        one.pack_started(0, [row(0)])
+        one.pack_restored(0, 30)
+        for epoch in range(1, 31):
+            one.pack_reported(0, report(epoch, {0: "running"}))
+        assert one.scene().left is None
+        clock.now += 10
+        one.pack_reported(0, report(40, {0: "running"}))
+        assert one.scene().left == pytest.approx(10)
+        assert one.scene().share == pytest.approx(40 / 50)
 
 
 def test_a_reader_that_goes_away_does_not_end_the_work() -> None:
     code = """if True:
         import sys
-        from lca_sweep.sweep.view import wide_console
+        from lca_sweep.sweep.console import wide_console
         console = wide_console()
         for _ in range(200):
             console.print("line " * 2000)
@@ -367,7 +390,7 @@ def test_why_a_trial_left_is_in_its_line() -> None:
     with one:
         one.pack_started(0, [row(0)])
         one.pack_reported(0, told)
-    assert text(one).splitlines()[-1].endswith("] trial 0 pruned at epoch 5: rank 6 of 8")
+    assert text(one).splitlines()[1].endswith("] trial 0 pruned at epoch 5: rank 6 of 8")
 
 
 def test_results_have_a_column_for_each_objective_and_none_twice() -> None:
@@ -379,3 +402,103 @@ def test_results_have_a_column_for_each_objective_and_none_twice() -> None:
         ["1", "0.2500", "1.000e-06", "0.9000", "0.5000"],
     ]
     assert len(lines[0]) == len(lines[1])
+
+
+def test_a_warning_is_said_once_and_counted(clock: Clock) -> None:
+    """However many packs and epochs it is about; what is wrong with another thing is another warning."""
+    one = view()
+    with one:
+        for pack in range(30):
+            one.warn(f"pack {pack}: checkpoint of epoch {5 * pack} not written: disk full")
+        one.warn("pack 3: checkpoint of epoch 5 not written: read-only")
+        assert (one.scene().warnings, one.scene().warned) == (
+            31,
+            "pack 3: checkpoint of epoch 5 not written: read-only",
+        )
+    assert text(one).splitlines() == [
+        "[  0:00] warning: pack 0: checkpoint of epoch 0 not written: disk full",
+        "[  0:00] warning: pack 3: checkpoint of epoch 5 not written: read-only",
+        "this came 30 times: pack 0: checkpoint of epoch 0 not written: disk full",
+    ]
+
+
+def test_a_new_best_is_a_line_but_not_each_epoch(clock: Clock) -> None:
+    one = view(epochs=400)
+    with one:
+        one.pack_started(0, [row(0)])
+        for epoch in range(1, 101):
+            clock.now += 1
+            one.pack_reported(0, report(epoch, {0: "running"}))
+    bests = [re.sub(r" +", " ", line) for line in text(one).splitlines() if "best" in line]
+    assert [line.split("]")[0] for line in bests] == ["[ 0:01", "[ 0:31", "[ 1:01", "[ 1:31", "[ 1:40"]
+
+
+def test_where_a_pack_runs_is_told_where_that_is_elsewhere(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lca_sweep.sweep.view.platform.node", lambda: "here")
+    one = view()
+    with one:
+        for pack, host in ((0, "here"), (1, "worker-7")):
+            one.pack_started(pack, [row(4 * pack)])
+            for _ in range(3):
+                one.pack_at(pack, host)
+        one.pack_at(9, "worker-8")  # which is through
+        assert [pack.host for pack in one.scene().packs] == ["here", "worker-7"]
+    assert [line.partition("] ")[2] for line in text(one).splitlines() if "runs on" in line] == [
+        "pack 1 runs on worker-7"
+    ]
+
+
+def test_a_thousand_trials_in_a_terminal_of_ten_lines(clock: Clock) -> None:
+    """Many packs at the same time; the counts are right and so is the height."""
+    one = view(terminal=True, trials=1000, epochs=9)
+    with one:
+        for pack in range(250):
+            numbers = range(4 * pack, 4 * pack + 4)
+            one.pack_started(pack, [row(n) for n in numbers])
+            clock.now += 1
+            one.pack_reported(pack, report(1, dict.fromkeys(numbers, "pruned" if pack < 100 else "running")))
+        lines = [line.plain for line in one.render(Sheet(60, 10))]
+        assert len(lines) == 10 and lines[0] == "s: 400 of 1000 trials (400 pruned, 600 running)"
+        assert (
+            sum(line.endswith("4/4        0.1000") for line in lines) == 0 and "and 145 more packs, 580 trials" in lines
+        )
+
+
+def test_a_time_budget_ends_it(clock: Clock) -> None:
+    one = view(trials=400)
+    one.config.sweep.time_budget = 25.0
+    with one:
+        one.pack_started(0, [row(n) for n in range(4)])
+        for epoch in (1, 2, 3):
+            clock.now += 10
+            one.pack_reported(0, report(epoch, dict.fromkeys(range(4), "running")))
+            assert one.scene().left == max(0, 25 - 10 * epoch)
+
+
+def test_finals_are_work_that_is_left(clock: Clock) -> None:
+    """Two settings with three seeds each, by ten seconds a trial."""
+    one = view(trials=2, epochs=10)
+    one.config.sweep.replicates, one.config.sweep.finalists = 3, 2
+    with one:
+        one.pack_started(0, [row(0), row(1)])
+        for epoch in range(1, 11):
+            clock.now += 2
+            one.pack_reported(0, report(epoch, dict.fromkeys(range(2), "running" if epoch < 10 else "complete")))
+        assert one.scene().left == pytest.approx(60) and one.scene().share == pytest.approx(20 / 80)
+        one.pack_started(1, [dataclasses.replace(row(n), replicate=(0, n)) for n in range(2, 8)])
+        for epoch in range(1, 11):
+            clock.now += 6
+            one.pack_reported(1, report(epoch, dict.fromkeys(range(2, 8), "running" if epoch < 10 else "complete")))
+            assert one.scene().left == pytest.approx(60 - 6 * epoch)
+        assert one.scene().finals == (6, 6) and one.scene().share == 1
+
+
+def test_trials_that_failed_alike_share_a_line() -> None:
+    def failed(number: int, reason: str) -> Row:
+        return dataclasses.replace(row(number), state="failed", reason=reason)
+
+    rows = [failed(n, f"val/loss is nan at epoch {n}") for n in (1, 2, 3, 7)]
+    assert failures([row(0), *rows, failed(9, "val/x is inf at epoch 4"), row(10, "complete", 0.5)]) == [
+        "trials 1 to 3, 7 failed: val/loss is nan",
+        "trial 9 failed: val/x is inf at epoch 4",
+    ]

@@ -18,8 +18,8 @@ from lca_sweep.sweep.errors import SweepError
 from lca_sweep.sweep.machine import cores, gpus, is_writable, memory, room, size, wrong_packages
 from lca_sweep.sweep.overview import overviews
 from lca_sweep.sweep.storage import storage_at
-from lca_sweep.sweep.view import plural
 from lca_sweep.sweep.watch import answers
+from lca_sweep.sweep.words import plural
 from lca_sweep.tracking.finding import check_store
 from lca_sweep.tracking.serving import free_port
 from lca_sweep.tracking.uri import kind

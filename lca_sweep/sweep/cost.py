@@ -20,21 +20,22 @@ def make_pruner(pruner: Pruner) -> halving.Pruner:
     return rules[pruner.name]
 
 
-def pack_cost(size: int, pruner: Pruner, epochs: int, upto: int | None = None, pack: int | None = None) -> float:
-    """Trial-epochs of a pack of `size` with so many `epochs`, up to the epoch `upto`, if no trial fails.
+def pack_costs(size: int, pruner: Pruner, epochs: int, pack: int | None = None) -> list[float]:
+    """Trial-epochs of a pack of `size` up to each epoch, from 0 to its last one, `epochs`, if no trial fails.
 
     With hyperband `pack` tells the bracket; without one, the mean of all brackets. What median and percentile will save
     cannot be known.
     """
-    rule, last = make_pruner(pruner), epochs if upto is None else upto
+    rule = make_pruner(pruner)
     brackets = rule.brackets(epochs) if isinstance(rule, Hyperband) else 1
     packs = range(brackets) if pack is None else (pack,)
-    return sum(_cost(size, rule.within(one, epochs, {}), last) for one in packs) / len(packs)
+    curves = [_costs(size, rule.within(one, epochs, {}), epochs) for one in packs]
+    return [sum(column) / len(curves) for column in zip(*curves, strict=True)]
 
 
-def _cost(size: int, rule: halving.Pruner, upto: int) -> int:
-    live, cost = size, 0
-    for epoch in range(1, upto + 1):
-        cost += live
+def _costs(size: int, rule: halving.Pruner, epochs: int) -> list[int]:
+    live, costs = size, [0]
+    for epoch in range(1, epochs + 1):
+        costs.append(costs[-1] + live)
         live = rule.stay(epoch, live)
-    return cost
+    return costs

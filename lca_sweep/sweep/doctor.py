@@ -20,8 +20,8 @@ from rich.text import Text
 from lca_sweep.config import Config, without_password
 from lca_sweep.core.errors import UserError, first_line
 from lca_sweep.sweep.checks import CHECKS, Check
+from lca_sweep.sweep.console import wide_console
 from lca_sweep.sweep.printing import print_json
-from lca_sweep.sweep.view import wide_console
 
 SECONDS = 10.0  # for all checks, which are made at the same time
 ALL_WELL, WRONG = 0, 1

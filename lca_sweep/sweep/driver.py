@@ -22,6 +22,7 @@ from lca_sweep.search.space import Space, bounds
 from lca_sweep.search.storage import database, journal
 from lca_sweep.search.study import Study
 from lca_sweep.sweep.cluster import connected
+from lca_sweep.sweep.console import can_redraw, wide_console
 from lca_sweep.sweep.errors import SweepError
 from lca_sweep.sweep.finals import check_finals
 from lca_sweep.sweep.folder import Folder, folder_path, is_known, lasting, opened, plain_config, write_config
@@ -29,6 +30,7 @@ from lca_sweep.sweep.gather import Source
 from lca_sweep.sweep.ledger import Ledger
 from lca_sweep.sweep.lock import Lost
 from lca_sweep.sweep.looking import Look, one_by_one, side_by_side
+from lca_sweep.sweep.noise import LOGS, aside, no_prints
 from lca_sweep.sweep.outcome import Outcome, goal_tags
 from lca_sweep.sweep.reporting import Report, data_of, data_tags, make_report
 from lca_sweep.sweep.room import Resources
@@ -36,9 +38,10 @@ from lca_sweep.sweep.stopping import INTERRUPT, STUCK, Reason, Stopping
 from lca_sweep.sweep.storage import Storage, StorageError, storage_at, storage_of
 from lca_sweep.sweep.telling import commands, data_record, places
 from lca_sweep.sweep.tuning import tune_packs
-from lca_sweep.sweep.view import View, command, duration, plural, wide_console
+from lca_sweep.sweep.view import View
 from lca_sweep.sweep.warm import warm_start
 from lca_sweep.sweep.wishes import granted
+from lca_sweep.sweep.words import command, duration, plural
 from lca_sweep.tracking import PATIENCE, SweepEnd, SweepRecord, Tracker, TrackingError, check, open_tracker
 
 DONE, NONE_COMPLETE = 0, 1
@@ -69,9 +72,10 @@ def run(config: Config, space: Space) -> int:
         resources = _start_ray(config, stack) if is_new else None
         tracker = open_tracker(config.tracking.uri, config.tracking.experiment, path / "outbox")
         folder = stack.enter_context(opened(config, path, view.say))
+        stack.enter_context(aside(folder.path / LOGS))
         stack.enter_context(_closing(tracker))  # before the folder's lock goes, under which the outbox is
         folder.lock.on_stop(partial(_asked_to_stop, stopping, tracker))
-        study = Study.open(config, folder.study, space, books or journal(folder.path), view.say)
+        study = Study.open(config, folder.study, space, books or journal(folder.path), view.warn)
         study.claim(folder.uid)
         warm.write(study)
         storage = storage_of(config, folder.path, folder.uid, folder.study)
@@ -105,8 +109,9 @@ def _asked_to_stop(stopping: Stopping, tracker: Tracker, lost: Lost | None) -> N
 
 def _start_ray(config: Config, stack: ExitStack) -> Resources:
     console = wide_console()
-    if not console.is_terminal:
+    if not can_redraw(console):
         console.print("starting Ray")
+        return stack.enter_context(connected(config.cluster))
     with console.status("starting Ray"):
         return stack.enter_context(connected(config.cluster))
 
@@ -194,7 +199,7 @@ class _Driver:
             self.view.say(waits)
         if resources.room:
             self.ledger.room = resources.room
-        with self.view:
+        with no_prints(), self.view:
             tune_packs(self.config, self.data, self.folder, self.storage, self.ledger, resources)
 
     def _end(self, began: float) -> int:

@@ -8,10 +8,11 @@ from lca_sweep.core.errors import first_line
 from lca_sweep.search.given import put_in
 from lca_sweep.search.points import Point, of_table, of_texts
 from lca_sweep.search.storage import database, shared_journal
+from lca_sweep.sweep.console import wide_console
 from lca_sweep.sweep.errors import SweepError
 from lca_sweep.sweep.known import Known, space_of
 from lca_sweep.sweep.overview import Overview, overview
-from lca_sweep.sweep.view import command, plural, spans, wide_console
+from lca_sweep.sweep.words import command, plural, spans
 
 
 def enqueue(known: Known, texts: Mapping[str, str], file: str | None) -> int:

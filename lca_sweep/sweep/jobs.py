@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from lca_sweep.core.errors import first_line
+from lca_sweep.sweep.console import wide_console
 from lca_sweep.sweep.errors import SweepError
 from lca_sweep.sweep.parcel import Parcel
-from lca_sweep.sweep.view import wide_console
 
 ADDRESS, TOKENS = "RAY_API_SERVER_ADDRESS", ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
 SECONDS = 10  # for a first answer

@@ -21,11 +21,12 @@ from rich.text import Text
 
 from lca_sweep.search.rows import Row
 from lca_sweep.search.space import knobs
+from lca_sweep.sweep.console import wide_console
 from lca_sweep.sweep.errors import SweepError
 from lca_sweep.sweep.known import Known
 from lca_sweep.sweep.overview import STATES, Overview, epoch_of, overview, overviews, stamp
 from lca_sweep.sweep.printing import print_json, print_table
-from lca_sweep.sweep.view import params_line, plural, wide_console
+from lca_sweep.sweep.words import params_line, plural
 
 BEST = 5  # trials that are shown
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from lca_sweep.sweep.errors import SweepError
-from lca_sweep.sweep.view import command
+from lca_sweep.sweep.words import command
 from lca_sweep.tracking.records import user
 
 LOCK, STOP = "lock", "stop"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import shlex
 import shutil
 import sys
@@ -20,8 +21,9 @@ from lca_sweep.sweep import layout
 from lca_sweep.sweep.finals import Standing, lines, standings, test_line, winner
 from lca_sweep.sweep.gather import last_metrics
 from lca_sweep.sweep.storage import Storage, StorageError, fetched
-from lca_sweep.sweep.telling import best_table, finals_table
-from lca_sweep.sweep.view import View, plural, results
+from lca_sweep.sweep.telling import best_table, finals_table, results
+from lca_sweep.sweep.view import View
+from lca_sweep.sweep.words import plural, spans
 from lca_sweep.tracking import BestTrial, Table, Tracker, ui_command
 
 BEST, FRONT = 5, 10  # so many trials are told of: the best ones, or of a Pareto set
@@ -74,9 +76,8 @@ class Outcome:
         say(f"{headline}: {states or 'no trial'}")
         for line in [*self._best(), *self._finals()]:
             say(line)
-        for row in self.study.rows():
-            if row.state == "failed":
-                say(f"trial {row.number} failed: {row.reason}")
+        for line in failures(self.study.rows()):
+            say(line)
         if report:
             say(f"report: {os.path.relpath(report)}")
         for line in self._ui(tracker):
@@ -134,6 +135,20 @@ class Outcome:
             near = os.path.relpath(own)
             command = shlex.quote(str(own) if near.startswith("..") else near) + command.removeprefix("mlflow")
         return ["MLflow UI, this sweep's runs, the best first, and its own page:", f"  {command}", *pages]
+
+
+def failures(rows: Sequence[Row]) -> list[str]:
+    """A line for each reason for which trials failed."""
+    found: dict[str, list[Row]] = {}
+    for row in rows:
+        if row.state == "failed":
+            found.setdefault(re.sub(r" at epoch \d+$", "", row.reason), []).append(row)
+    return [
+        f"trial {alike[0].number} failed: {alike[0].reason}"
+        if len(alike) == 1
+        else f"trials {spans([row.number for row in alike])} failed: {reason}"
+        for reason, alike in found.items()
+    ]
 
 
 def goal_tags(goal: Goal) -> dict[str, str]:

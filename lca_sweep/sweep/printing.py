@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lca_sweep.core.knobs import written
-from lca_sweep.sweep.view import number
+from lca_sweep.sweep.words import number
 
 BARS, ASCII_BARS = "▁▂▃▄▅▆▇█", "_.-=+*%#"
 

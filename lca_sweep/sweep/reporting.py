@@ -18,6 +18,7 @@ from lca_sweep.report.page import SEARCH, write_report, write_trial
 from lca_sweep.report.results import Analysis
 from lca_sweep.search.plots import pictures, script
 from lca_sweep.search.rows import best_first
+from lca_sweep.sweep.console import wide_console
 from lca_sweep.sweep.errors import SweepError
 from lca_sweep.sweep.finals import standings
 from lca_sweep.sweep.gather import Source, gather
@@ -25,7 +26,7 @@ from lca_sweep.sweep.known import Known, rows_of, space_of
 from lca_sweep.sweep.looking import Look, Wish, one_by_one
 from lca_sweep.sweep.provenance import provenance
 from lca_sweep.sweep.storage import storage_of
-from lca_sweep.sweep.view import plural, wide_console
+from lca_sweep.sweep.words import plural
 
 FOLDER = "report"  # in the sweep's
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from ray.tune import Callback
 from ray.tune.experiment import Trial
+from ray.tune.result import HOSTNAME
 from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 from ray.tune.stopper import Stopper
@@ -149,9 +150,10 @@ class PackCallback(_Light, Callback):
                 self.ledger.pack_broke(pack, reason)
 
     def _book(self, pack: int, result: Mapping[str, Any]) -> None:
+        self.ledger.view.pack_at(pack, result[HOSTNAME])
         self.ledger.book(pack, result["reports"], result["usage"])
         for note in result["notes"]:
-            self.ledger.view.say(f"pack {pack}: {note}")
+            self.ledger.view.warn(f"pack {pack}: {note}")
         if result["out_of_memory"]:
             self.ledger.out_of_memory(pack, result["out_of_memory"])
 

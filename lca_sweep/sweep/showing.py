@@ -18,10 +18,11 @@ from typing import Any
 from rich.console import Console
 
 from lca_sweep.core.objective import figure
+from lca_sweep.sweep.console import wide_console
 from lca_sweep.sweep.known import Known
 from lca_sweep.sweep.printing import print_json, print_line, print_table, spark, value_text
 from lca_sweep.sweep.trial import Trial, trial_of
-from lca_sweep.sweep.view import spans, wide_console
+from lca_sweep.sweep.words import spans
 
 WIDEST = 60  # bars of a line
 PARTS = ("train", "val", "test")

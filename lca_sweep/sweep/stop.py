@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+from lca_sweep.sweep.console import wide_console
 from lca_sweep.sweep.errors import SweepError
 from lca_sweep.sweep.known import path_of
 from lca_sweep.sweep.lock import LOOK, STOP, runner
-from lca_sweep.sweep.view import wide_console
 
 
 def stop(place: Path, name: str) -> int:

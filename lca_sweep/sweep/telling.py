@@ -1,4 +1,4 @@
-"""What the tracker is told of a sweep for its page: the images, what to type, where things lie, the best trials."""
+"""What people are told of a sweep: its page in the tracker, what to type, where things lie, the best trials."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ from lca_sweep.search.rows import Row
 from lca_sweep.search.storage import JOURNAL
 from lca_sweep.sweep.finals import Standing
 from lca_sweep.sweep.folder import Folder
-from lca_sweep.sweep.view import COLUMNS, command, number
+from lca_sweep.sweep.words import command, number, params_line
 from lca_sweep.tracking import DataRecord, Table
+
+COLUMNS = {"test/accuracy": "test/accuracy", "weights/vip_fraction": "VIP", "weights/uip_fraction": "UIP"}
 
 
 def data_record(data: Splits) -> DataRecord:
@@ -74,3 +76,22 @@ def finals_table(held: Sequence[Standing], goal: Goal) -> Table:
 
     head = ["in the search", "mean of new seeds", "± (95 %)", "seeds"]
     return Table(f"Finals, {goal.first.metric}", head, {one.row.number: cells(one) for one in held})
+
+
+def results(rows: Sequence[Row], metrics: Mapping[int, Mapping[str, float]], goal: Goal) -> list[str]:
+    """Lines on the best trials: objectives and some metrics of the last epoch (by trial), the searched knobs below."""
+    aims = [part.metric for part in goal.objectives]
+    others = {name: short for name, short in COLUMNS.items() if name not in aims}
+    widths = [max(len(name), 8) for name in aims] + [max(len(short), 6) for short in others.values()]
+    lines = [_columns("trial", [*aims, *others.values()], widths)] if rows else []
+    for row in rows:
+        found = metrics.get(row.number, {})
+        values = [figure(score) for score in row.scores or (row.value or 0.0,)]
+        values += [f"{found[name]:.4f}" if name in found else "-" for name in others]
+        lines.append(_columns(f"{row.number:5d}", values, widths))
+        lines += [f"       {params_line(row.params)}"] if row.params else []
+    return lines
+
+
+def _columns(first: str, cells: Sequence[str], widths: Sequence[int]) -> str:
+    return "  ".join([first, *(f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True))])

@@ -13,6 +13,7 @@ from lca_sweep.core.errors import first_line
 from lca_sweep.sweep.cost import make_pruner
 from lca_sweep.sweep.folder import Folder
 from lca_sweep.sweep.ledger import Ledger
+from lca_sweep.sweep.noise import LOGS
 from lca_sweep.sweep.room import Resources
 from lca_sweep.sweep.storage import Storage
 
@@ -88,7 +89,7 @@ def _fit(trainable: Any, name: str, folder: Folder, ledger: Ledger, resources: R
         ),
         run_config=tune.RunConfig(
             name=f"ray-{name}",
-            storage_path=str(folder.path / "logs"),
+            storage_path=str(folder.path / LOGS),
             callbacks=[callback],
             stop=stopper,
             # packs keep their own

@@ -12,10 +12,10 @@ from subprocess import Popen
 from rich.console import Console
 
 from lca_sweep.config import Tracking, without_password
+from lca_sweep.sweep.console import wide_console
 from lca_sweep.sweep.errors import SweepError
 from lca_sweep.sweep.known import Known, home
 from lca_sweep.sweep.printing import print_line
-from lca_sweep.sweep.view import wide_console
 from lca_sweep.tracking.finding import experiment_id
 from lca_sweep.tracking.records import TrackingError
 from lca_sweep.tracking.serving import HOST, check_there, free_port, served

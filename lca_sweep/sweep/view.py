@@ -1,43 +1,33 @@
-"""What a person sees while a sweep runs: a live table in a terminal, one line per event elsewhere."""
+"""What a person sees while a sweep runs: a frame that is kept up to date in a terminal, a line an event elsewhere."""
 
 from __future__ import annotations
 
-import os
-import shlex
-import sys
+import platform
+import re
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from rich.console import Console, Group
-from rich.live import Live
-from rich.table import Table
+from rich.console import Console
 from rich.text import Text
 
-from lca_sweep.config import Config, Sweep
+from lca_sweep.config import Config
 from lca_sweep.core.objective import Goal, Scored, figure
 from lca_sweep.search.rows import Row, contenders
 from lca_sweep.search.space import knobs
-from lca_sweep.sweep.cost import pack_cost
+from lca_sweep.sweep.console import can_redraw, wide_console
+from lca_sweep.sweep.drawing import frame
+from lca_sweep.sweep.live import Live
+from lca_sweep.sweep.pace import Pace
+from lca_sweep.sweep.plan import PackLine, Plan
+from lca_sweep.sweep.scene import BestScene, Scene
+from lca_sweep.sweep.sheet import Sheet
+from lca_sweep.sweep.words import clock, duration, params_line, plural, spans
 
-COLUMNS = {"test/accuracy": "test/accuracy", "weights/vip_fraction": "VIP", "weights/uip_fraction": "UIP"}
-
-
-@dataclass
-class PackLine:
-    """One running pack as the table shows it."""
-
-    size: int
-    epochs: int  # at its end
-    first: int  # the pack that its trials were asked for in
-    epoch: int = 0
-    restored: int = 0  # epochs that an earlier run had done
-    live: int = 0
-    best: float = float("nan")
+BEST_EVERY = 30.0  # seconds between two lines on a new best, where there are lines: at first each epoch has one
 
 
 @dataclass
@@ -52,31 +42,39 @@ class Best:
 
 @dataclass
 class View:
-    """Fed by the ledger; draws from what it was fed, and asks nobody."""
+    """Fed by the ledger; shows what it was fed, and asks nobody."""
 
     name: str
     config: Config
-    console: Console = field(default_factory=lambda: wide_console())
+    console: Console = field(default_factory=wide_console)
     counts: Counter[str] = field(default_factory=Counter)
     packs: dict[int, PackLine] = field(default_factory=dict)
     best: Best = field(default_factory=Best)
+    history: list[tuple[float, float]] = field(default_factory=list)  # when there was a new best, and its value
     params: dict[int, Mapping[str, Any]] = field(default_factory=dict)
     ended: set[int] = field(default_factory=set)
     finals: set[int] = field(default_factory=set)  # trials that repeat others with new seeds
+    warnings: dict[str, tuple[str, int]] = field(default_factory=dict)  # by kind: the first one, and how many came
     trouble: Callable[[], str] = str  # a line on what the sweep does not wait for, or nothing
-    done_cost: float = 0.0  # of packs that are through, in trial-epochs; of this run
+    done_cost: float = 0.0  # of packs that are through, in trial-epochs as planned; of this run
+    trained: float = 0.0  # trial-epochs as they were, in this run
     goal: Goal = field(init=False)
+    plan: Plan = field(init=False)
     _live: Live | None = None
-    _since: float = 0.0
+    _since: float = 0.0  # when it was entered
+    _pace: Pace | None = None
+    _warned: str = ""  # the last time
     _told: bool = False  # of the present trouble
+    _told_best: tuple[float, Best | None] = (float("-inf"), None)  # when, and which
 
     def __post_init__(self) -> None:
         self.goal = self.config.search.goal()
+        self.plan = Plan(self.config)
 
     def __enter__(self) -> View:
         self._since = time.monotonic()
-        if self.console.is_terminal:
-            self._live = Live(get_renderable=self.render, console=self.console, refresh_per_second=2)
+        if can_redraw(self.console):
+            self._live = Live(self.console, self.render)
             self._live.__enter__()
         return self
 
@@ -86,6 +84,11 @@ class View:
         if self._live:
             self._live.__exit__(kind, error, trace)
             self._live = None
+        self._tell_best(0.0)
+        for first, count in list(self.warnings.values()):
+            if count > 1:
+                self.say(f"this came {count} times: {first}")
+        self.warnings.clear()
 
     def begin(self, rows: Sequence[Row]) -> None:
         """What the study holds before anything runs."""
@@ -96,24 +99,49 @@ class View:
         epochs = {row.number: max(row.values, default=0) for row in rows}
         for number, scored in contenders(rows).items():
             self._see(number, scored, epochs[number])
+        self.history = [(0.0, self.best.value)] if self.best.number >= 0 else []
+        self._told_best = (float("-inf"), self.best)
 
-    def say(self, line: str) -> None:
-        """One line that stays."""
-        self.console.print(Text(line), soft_wrap=True)
+    def say(self, line: str, style: str = "") -> None:
+        """One line that stays; the style is for terminals."""
+        if self._live:
+            self._live.say(Text(line, style))
+        else:
+            self.console.print(Text(line), soft_wrap=True)
+
+    def warn(self, line: str) -> None:
+        """Something is amiss and the sweep goes on: said where it comes first, else counted, numbers aside."""
+        kind = re.sub(r"\d+", "0", line)
+        first, count = self.warnings.get(kind, (line, 0))
+        self.warnings[kind] = (first, count + 1)
+        self._warned = line
+        if not count:
+            self._moment(f"warning: {line}", "yellow")
 
     def pack_started(self, pack: int, rows: Sequence[Row]) -> None:
         """A pack was handed out."""
-        epochs = knobs(self.config, rows[0].params).trainer.epochs
+        epochs, searches = knobs(self.config, rows[0].params).trainer.epochs, rows[0].replicate is None
         first = next((row.origins[-1] for row in rows if row.origins), pack)
-        self.packs[pack] = PackLine(len(rows), epochs, first, live=sum(row.state == "running" for row in rows))
+        costs = self.plan.pack(len(rows), epochs, first, searches)
+        live = sum(row.state == "running" for row in rows)
+        self.packs[pack] = PackLine(len(rows), costs, searches, live=live)
+        self._pace = self._pace or Pace(time.monotonic())
         self._know(rows)
+        what = "" if searches else "the finals, "
         noun = "trial" if len(rows) == 1 else "trials"
-        what = "the finals, " if rows[0].replicate else ""
         self._event(f"pack {pack} starts: {what}{noun} {spans([row.number for row in rows])}")
 
     def pack_restored(self, pack: int, epoch: int) -> None:
         """A pack goes on from a checkpoint after this epoch."""
         self.packs[pack].restored = epoch
+
+    def pack_at(self, pack: int, host: str) -> None:
+        """Where a pack is trained."""
+        line = self.packs.get(pack)
+        if line and host != line.host:
+            line.host = host
+            if host != platform.node():
+                self._event(f"pack {pack} runs on {host}")
 
     def pack_reported(self, pack: int, report: Mapping[str, Any]) -> None:
         """One epoch of a pack."""
@@ -123,74 +151,105 @@ class View:
         first = self.goal.first
         values = {trial["trial"]: trial["metrics"][first.metric] for trial in report["trials"]}
         line.best = max(values.values(), key=lambda value: first.sign * value)
+        if epoch > line.restored:
+            self.trained += len(report["trials"])
+            done = self.done_cost + sum(each.done for each in self.packs.values())
+            self._pace = self._pace or Pace(self._since)
+            self._pace.tell(time.monotonic(), pack, done, self.trained)
         for trial in report["trials"]:
             self._see(trial["trial"], self.goal.scored(trial["metrics"]), epoch)
             if trial["state"] != "running" and trial["trial"] not in self.ended:
                 self._end(trial["trial"], trial["state"])
+                line.ends[trial["state"]] += 1
                 why = trial["reason"].removesuffix(f" at epoch {epoch}") or self._scores(trial["metrics"])
                 self._event(f"trial {trial['trial']} {trial['state']} at epoch {epoch}: {why}")
+        self._tell_best(BEST_EVERY if line.live else 0.0)
         if not line.live:
             self._close_pack(pack)
+            self._event(f"pack {pack} ends: {in_words(line.ends)}; in all {self.headline()}")
 
     def pack_failed(self, pack: int, numbers: Sequence[int], reason: str) -> None:
         """A pack ended with an error; these trials of it were live."""
         for number in numbers:
             self._end(number, "failed")
-        self.say(f"pack {pack} failed: {reason}")
+        self._moment(f"pack {pack} failed: {reason}", "red")
         self._close_pack(pack)
 
     def pack_split(self, pack: int, halves: Sequence[int], reason: str) -> None:
         """A pack that did not fit into memory goes on as two."""
-        self.say(f"pack {pack} is out of memory, goes on as packs {halves[0]} and {halves[1]}: {reason}")
+        self._moment(f"pack {pack} is out of memory, goes on as packs {halves[0]} and {halves[1]}: {reason}")
         self._leave(pack)
 
     def pack_broke(self, pack: int, reason: str) -> None:
         """A pack that will begin again where its checkpoint is."""
-        self.say(f"pack {pack} goes on from its checkpoint: {reason}")
+        self._moment(f"pack {pack} goes on from its checkpoint: {reason}")
         self._leave(pack)
 
-    def render(self) -> Group:
-        """The live table."""
-        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-        for title in ("pack", "epoch", "trials", self.goal.first.metric):
-            table.add_column(title, justify="right", no_wrap=True)
-        for pack, line in sorted(self.packs.items()):
-            value = figure(line.best) if line.epoch else "starting"
-            table.add_row(str(pack), f"{line.epoch}/{line.epochs}", f"{line.live}/{line.size}", value)
-        trouble = self.trouble()
-        return Group(Text(self.headline()), table, Text(self.best_line()), *([Text(trouble)] if trouble else []))
+    def render(self, sheet: Sheet) -> list[Text]:
+        """What a terminal shows now."""
+        return frame(self.scene(), sheet)
+
+    def scene(self) -> Scene:
+        """All that there is to see now. From any thread."""
+        now, warnings, total = time.monotonic(), list(self.warnings.values()), self.config.sweep.total()
+        whole = self.plan.search(total) + self.plan.finals(total, 0)
+        return Scene(
+            name=self.name,
+            metric=self.goal.first.metric,
+            total=total,
+            maximize=self.goal.first.maximize,
+            counts=dict(self.counts),
+            finals=(len(self.finals & self.ended), len(self.finals)),
+            elapsed=now - self._since,
+            left=self._left(now),
+            rate=self._pace.rate(now) if self._pace else None,
+            share=1 - self._to_do() / whole if whole else 1.0,
+            best=self._best(),
+            history=list(self.history),
+            packs=[line.scene(pack) for pack, line in dict(self.packs).items()],
+            trouble=self.trouble(),
+            warnings=sum(count for _, count in warnings),
+            warned=self._warned,
+        )
 
     def headline(self) -> str:
         """Progress in one line."""
-        done = sum(self.counts.values())
-        parts = [f"{self.counts[state]} {state}" for state in ("complete", "pruned", "failed") if self.counts[state]]
-        states = f" ({', '.join(parts)})" if parts else ""
-        eta = self._eta()
-        left = f", about {duration(eta)} left" if eta is not None else ""
-        elapsed = duration(time.monotonic() - self._since)
+        done, left = sum(self.counts.values()), self._left(time.monotonic())
+        states = f" ({in_words(self.counts)})" if done else ""
         again = f", finals: {len(self.finals & self.ended)} of {len(self.finals)}" if self.finals else ""
-        return f"{self.name}: {done} of {plural(self.config.sweep.total(), 'trial')}{states}{again}, {elapsed}{left}"
+        about = f", about {duration(left)} left" if left is not None and self._to_do() else ""
+        return f"{done} of {plural(self.config.sweep.total(), 'trial')}{states}{again}{about}"
 
     def best_line(self) -> str:
         """The best so far in one line."""
-        if self.best.number < 0:
+        best = self._best()
+        if best is None:
             return "best: none yet"
-        knobs = params_line(self.params.get(self.best.number, {}))
-        keeps = ", breaks a constraint" if self.best.order[0] < 0 else ""
-        where = f"trial {self.best.number} at epoch {self.best.epoch}{keeps}"
-        return f"best: {figure(self.best.value)}, {where}  {knobs}"
+        keeps = "" if best.keeps else ", breaks a constraint"
+        where = f"trial {best.number} at epoch {best.epoch}{keeps}"
+        return f"best: {figure(best.value)}, {where}  {' '.join(best.knobs)}".rstrip()
 
-    def _eta(self) -> float | None:
-        """Seconds left, from the trial-epochs done in this run and still to do."""
-        spent = self.done_cost + sum(self._cost(line, line.epoch) for line in self.packs.values())
-        fresh = self.config.sweep.total() - sum(self.counts.values()) - sum(line.live for line in self.packs.values())
-        size = self.config.pack.size
-        # where the number of epochs is searched, what is not asked for yet is taken to have the config's
-        waiting = pack_cost(size, self.config.pruner, self.config.trainer.epochs) * max(fresh, 0) / size
-        to_do = (
-            sum(self._cost(line, line.epochs) - self._cost(line, line.epoch) for line in self.packs.values()) + waiting
-        )
-        return (time.monotonic() - self._since) * to_do / spent if spent else None
+    def _best(self) -> BestScene | None:
+        best = self.best
+        if best.number < 0:
+            return None
+        searched = [params_line({name: value}) for name, value in self.params.get(best.number, {}).items()]
+        return BestScene(best.value, best.number, best.epoch, best.order[0] >= 0, searched)
+
+    def _left(self, now: float) -> float | None:
+        """Seconds left: for what is to do, or of the time budget."""
+        budget = self.config.sweep.time_budget
+        left = self._pace.left(now, self._to_do()) if self._pace else None
+        return min(left, max(0.0, self._since + budget - now)) if left is not None and budget is not None else left
+
+    def _to_do(self) -> float:
+        """Trial-epochs to do, as planned."""
+        lines = list(self.packs.values())
+        live = sum(line.live for line in lines if line.searches)
+        fresh = max(0, self.config.sweep.total() - sum(self.counts.values()) - live)
+        begun = len(self.finals & self.ended) + sum(line.live for line in lines if not line.searches)
+        waiting = self.plan.search(fresh) + self.plan.finals(self.counts["complete"] + fresh + live, begun)
+        return waiting + sum(line.to_do for line in lines)
 
     def _scores(self, metrics: Mapping[str, float]) -> str:
         """All objectives of a trial."""
@@ -199,6 +258,8 @@ class View:
     def _see(self, number: int, scored: Scored, epoch: int) -> None:
         order = (-scored.excess, self.goal.gains(scored.scores)[0])
         if order >= self.best.order and number not in self.finals:
+            if order > self.best.order:
+                self.history.append((time.monotonic() - self._since, scored.scores[0]))
             self.best = Best(scored.scores[0], order, number, epoch)
 
     def _know(self, rows: Sequence[Row]) -> None:
@@ -211,109 +272,38 @@ class View:
             self.counts[state] += number not in self.finals
 
     def _leave(self, pack: int) -> None:
-        line = self.packs.pop(pack)
-        self.done_cost += self._cost(line, line.epoch)
+        self.done_cost += self.packs.pop(pack).done
 
     def _close_pack(self, pack: int) -> None:
         line = self.packs.pop(pack)
-        self.done_cost += self._cost(line, line.epochs)
-
-    def _cost(self, line: PackLine, epoch: int) -> float:
-        """Trial-epochs of a pack up to an epoch, done in this run."""
-        pruner = self.config.pruner
-        before = pack_cost(line.size, pruner, line.epochs, min(line.restored, epoch), line.first)
-        return pack_cost(line.size, pruner, line.epochs, epoch, line.first) - before
+        self.done_cost += line.done + line.to_do
 
     def _look_for_trouble(self) -> None:
-        """Without a live table each trouble is told once."""
+        """Where there are lines, one when a trouble begins; a terminal shows it while it lasts."""
         trouble = self.trouble()
-        if trouble and not self._told:
-            self._event(trouble)
+        if trouble and not self._told and not self._live:
+            self.warn(trouble)
         self._told = bool(trouble)
 
+    def _tell_best(self, every: float) -> None:
+        """Where there are lines, one on a new best, but not for each epoch."""
+        now, (when, told) = time.monotonic(), self._told_best
+        if self.best.number >= 0 and self.best != told and now - when >= every:
+            self._told_best = (now, self.best)
+            self._event(self.best_line())
+
+    def _moment(self, line: str, style: str = "") -> None:
+        """Of which the user should hear in any case."""
+        self._event(line)
+        if self._live:
+            self.say(line, style)
+
     def _event(self, line: str) -> None:
+        """Which a terminal shows in other ways."""
         if not self._live:
-            self.say(f"[{clock(time.monotonic() - self._since)}] {line}")
+            self.say(f"[{clock(time.monotonic() - self._since)}] {line}" if self._since else line)
 
 
-class PatientConsole(Console):
-    """A console whose reader may go away (`| head`): then it falls silent, and the work goes on."""
-
-    def on_broken_pipe(self) -> None:
-        """Instead of ending the process."""
-        self.quiet = True
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (else Python complains once more at its exit)
-
-
-def wide_console() -> Console:
-    """Standard output; lines that go to a file or a pipe are not folded."""
-    console = PatientConsole(highlight=False)
-    return console if console.is_terminal else PatientConsole(highlight=False, width=1000)
-
-
-def command(word: str, folder: Path) -> str:
-    """How to give this command to the sweep in `folder`, from the present working folder."""
-    place = "" if folder.parent == Path(Sweep().dir).absolute() else f" sweep.dir={shlex.quote(str(folder.parent))}"
-    return f"python -m lca_sweep {word} {folder.name}{place}"
-
-
-def clock(seconds: float) -> str:
-    """Elapsed time as `  0:05` or `1:02:03`."""
-    minutes, second = divmod(round(seconds), 60)
-    hours, minute = divmod(minutes, 60)
-    return f"{hours}:{minute:02d}:{second:02d}" if hours else f"{minute:3d}:{second:02d}"
-
-
-def params_line(params: Mapping[str, Any]) -> str:
-    """Searched knobs on one line, numbers to three digits."""
-    return " ".join(f"{name}={number(value)}" for name, value in params.items())
-
-
-def number(value: Any) -> str:
-    """A knob's value as a person would write it."""
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
-
-
-def plural(count: int, noun: str) -> str:
-    """`1 trial`, `2 trials`."""
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
-
-
-def spans(numbers: Sequence[int]) -> str:
-    """Ascending numbers, `0 to 7` or `0, 3 to 5, 9`."""
-    runs: list[list[int]] = []
-    for n in numbers:
-        if runs and n == runs[-1][-1] + 1:
-            runs[-1].append(n)
-        else:
-            runs.append([n])
-    return ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]} to {run[-1]}" for run in runs)
-
-
-def duration(seconds: float) -> str:
-    """`45 s`, `3 min 20 s` or `2 h 5 min`."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
-
-
-def results(rows: Sequence[Row], metrics: Mapping[int, Mapping[str, float]], goal: Goal) -> list[str]:
-    """Lines on the best trials: objectives and some metrics of the last epoch (by trial), the searched knobs below."""
-    aims = [part.metric for part in goal.objectives]
-    others = {name: short for name, short in COLUMNS.items() if name not in aims}
-    widths = [max(len(name), 8) for name in aims] + [max(len(short), 6) for short in others.values()]
-    lines = [_columns("trial", [*aims, *others.values()], widths)] if rows else []
-    for row in rows:
-        found = metrics.get(row.number, {})
-        values = [figure(score) for score in row.scores or (row.value or 0.0,)]
-        values += [f"{found[name]:.4f}" if name in found else "-" for name in others]
-        lines.append(_columns(f"{row.number:5d}", values, widths))
-        lines += [f"       {params_line(row.params)}"] if row.params else []
-    return lines
-
-
-def _columns(first: str, cells: Sequence[str], widths: Sequence[int]) -> str:
-    return "  ".join([first, *(f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True))])
+def in_words(counts: Mapping[str, int]) -> str:
+    """How trials have ended: `1 complete, 7 pruned`."""
+    return ", ".join(f"{counts[state]} {state}" for state in ("complete", "pruned", "failed") if counts.get(state))

@@ -36,9 +36,7 @@ def end_at_once(message: str) -> None:
     In order it cannot end: Ray's calls wait for the head, too. What was booked is on disk; the kernel frees the lock.
     """
     with suppress(OSError, ValueError):
-        if sys.stdout.isatty():  # the table hides the cursor
-            print("\x1b[?25h", flush=True)
-        print(f"lca_sweep: {message}", file=sys.stderr, flush=True)
+        print(f"lca_sweep: {message}", file=sys.__stderr__, flush=True)  # the other one may be libraries' (noise.py)
     os._exit(STUCK.status)
 
 

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 from lca_sweep.core.errors import UserError
 from lca_sweep.core.files import write_atomically
 from lca_sweep.search.grid import size
+from lca_sweep.sweep.console import wide_console
 from lca_sweep.sweep.errors import SweepError
 from lca_sweep.sweep.known import Known, find, now, rows_of, space_of
 from lca_sweep.sweep.lock import LOOK, Owner, runner
-from lca_sweep.sweep.view import plural, wide_console
+from lca_sweep.sweep.words import plural
 
 if TYPE_CHECKING:
     from lca_sweep.sweep.ledger import Ledger
