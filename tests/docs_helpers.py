@@ -45,6 +45,11 @@ class Line:
         return f"{self.page}:{self.number}"
 
 
+def name_of(page: Path) -> str:
+    """README.md, docs/search.md."""
+    return page.relative_to(ROOT).as_posix()
+
+
 def blocks(page: Path) -> list[Block]:
     """All fenced blocks, in order. The word behind a language is the file that the reader is to make of it."""
     found, opened = [], None
@@ -54,11 +59,11 @@ def blocks(page: Path) -> list[Block]:
                 opened[2].append(line)
         elif opened:
             language, file, text = opened[1].partition(" ")[0], opened[1].partition(" ")[2], opened[2]
-            found.append(Block(page.name, opened[0] + 1, language, file, "\n".join(text) + "\n"))
+            found.append(Block(name_of(page), opened[0] + 1, language, file, "\n".join(text) + "\n"))
             opened = None
         else:
             opened = (number, line.removeprefix("```"), [])
-    assert opened is None, f"{page.name}: the block of line {opened and opened[0]} does not end"
+    assert opened is None, f"{name_of(page)}: the block of line {opened and opened[0]} does not end"
     return found
 
 
@@ -74,6 +79,11 @@ def lines(block: Block) -> list[Line]:
     return found
 
 
+def typed(page: Path) -> list[Line]:
+    """All commands in the blocks of a page."""
+    return [line for block in blocks(page) if not block.language for line in lines(block)]
+
+
 def spans(page: Path) -> Iterator[Line]:
     """What stands between single backticks, outside of blocks."""
     inside = False
@@ -82,7 +92,7 @@ def spans(page: Path) -> Iterator[Line]:
             inside = not inside
         elif not inside:
             for text in re.findall(r"(?<!`)`([^`]+)`(?!`)", line):
-                yield Line(page.name, number, text)
+                yield Line(name_of(page), number, text)
 
 
 def commands(text: str) -> list[list[str]]:

@@ -1,101 +1,132 @@
-"""Every command in README.md, CONTRIBUTING.md and docs/ is one that works.
-
-What it begins with says how it is looked at: the first of RULES that fits counts, and a command that none fits is an
-error, so that no new kind goes unlooked at. `at once`: all that it names is there, and words of ours are accepted; done
-for every command, those between single backticks in the text too. `for real`: those in blocks, in the order of their
-page, in one folder, as a reader would, with fewer and shorter trials; a command that several pages have runs once.
-
-Blocks have a language. None: commands. `text`: what is printed. `python`: executed. `yaml`: composes. A word behind the
-language is the file that the reader makes of the block, and so does the test; `diff` is applied to a copy of the package.
-"""
+"""Every command in README.md, CONTRIBUTING.md and docs/ is one that works; docs_rules.py says how each is looked at."""
 
 from __future__ import annotations
 
-import contextlib
-import functools
 import os
 import re
-import shlex
-import shutil
 import subprocess
 import sys
-import tempfile
-import urllib.request
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import docs_checks as look
 import pytest
-from docs_helpers import PAGES, ROOT, Block, Line, blocks, commands, lines, spans
-from sweep_helpers import PATIENCE, free_port, poll, reported, running
+from docs_helpers import PAGES, Line, blocks, commands, lines, name_of, spans, typed
+from docs_reader import Reader, patched, reading, write
+from docs_rules import ALONE, ELSEWHERE, FOLLOWED, RULES, look_at, rule
 
 from lca_sweep.checking import checked_sweep
-from lca_sweep.commands import COMMANDS
 from lca_sweep.compose import config_dir
 
-
-def look_at(words: list[str]) -> None:
-    """At once, by the rule that fits."""
-    rule(words).at_once(words)
+# --- at once -------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Rule:
-    begins: str  # a pattern
-    at_once: look.Check
-    for_real: str | None = None  # how, if at all: a method of Reader
+def named(page: Path) -> list[Line]:
+    """What in the text begins as a command does, and is more than a program's name."""
+    programs = [one for one in RULES if one.at_once is not look.is_a_sweep]
+    found = [line for line in spans(page) if " " in line.text.strip()]
+    return [line for line in found if any(re.match(one.begins, line.text + " ") for one in programs)]
 
 
-RULES = (
-    #    begins with                                  at once                                     for real
-    Rule(r"python -m lca_sweep (stop|set|enqueue) ",  look.is_accepted),  # of a sweep that runs: a test of their own
-    Rule(r"python -m lca_sweep submit (--attach|--stop) ", look.is_accepted),
-    Rule(r"python -m lca_sweep ui\b",                 look.is_accepted,                           "serves"),
-    Rule(r"python -m lca_sweep\b",                    look.is_accepted,                           "runs"),
-    Rule(r"lca-sweep\b",                              look.is_accepted),
-    Rule(r"make sweep\b",                             look.is_a_target,                           "makes"),
-    Rule(r"make\b",                                   look.is_a_target),  # .ci/run does
-    Rule(r"python [\w/]+\.py",                        look.is_a_script),  # tests of their own, or hours
-    Rule(r"pip install ",                             look.is_declared),
-    Rule(r"optuna-dashboard ",                        look.names_a_study,                         "serves"),
-    Rule(r"ray start --head",                         look.is_installed,                          "leads"),
-    Rule(r"ray (start|status|stop|get-auth-token)\b", look.is_installed),  # stop would end all of this machine's
-    Rule(r"export ",                                  look.is_a_variable,                         "exports"),
-    Rule(r"(tar|cp|mkdir) ",                          look.is_installed,                          "types"),
-    Rule(r"cd ",                                      lambda words: None,                         "goes"),
-    Rule(r"(rsync|scp) ",                             lambda words: None),  # to a machine of the reader's own
-    Rule(r"\. ",                                      look.is_set_up),
-    Rule(r"grep ",                                    look.finds),
-    Rule(r"(sed|base64) ",                            look.is_installed),
-    # no engine and no cluster here: what they name is looked up; tests/test_compose.py and test_manifests.py do more
-    Rule(r"docker compose ",                          functools.partial(look.composes, check=look_at)),
-    Rule(r"docker build ",                            look.builds),
-    Rule(r"kind load docker-image ",                  look.are_images),
-    Rule(r"helm install ",                            look.is_the_operator),
-    Rule(r"kubectl( -n [\w-]+)? [a-z]+ ",             functools.partial(look.is_there, check=look_at)),
-    Rule(r"k8s/secrets\.example/make\.sh\b",          look.is_a_file),
-    Rule(r"(psql|pg_dumpall|nvidia-smi)\b",           lambda words: None),  # in a pod
-    Rule(r"wget ",                                    look.asks_a_port),
-    Rule(r"[a-z_]+\.[a-z_.]+=",                       look.is_a_sweep),  # a block of knobs alone
-)  # fmt: skip
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_commands_name_what_is_there(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for block in blocks(page):
+        if block.file:
+            write(block, tmp_path)
+    other = patched(page, tmp_path / "copy")
+    wrong = []
+    for line in [*typed(page), *named(page)]:
+        try:
+            for words in commands(line.text):
+                if other and words[:3] == ["python", "-m", "lca_sweep"]:
+                    composes_with(other, words)
+                else:
+                    look_at(words)
+        except Exception as error:
+            wrong.append(f"{line.id}: {line.text}: {error}")
+    assert wrong == []
 
-SHORTER = ("trainer.epochs=1", "trainer.train_size=500", "analysis.subnetworks=2", "analysis.repeats=2")
-FEWER = {  # the same each time, as a sweep of a name has one set of knobs
-    "+sweep=smoke": (),
-    "+sweep=paper": ("sweep.space.init.seed={choices: [0, 1]}", "pack.size=2"),
-    None: ("sweep.trials=4", "pack.size=2"),
-}
-MORE = "sweep.trials=6"  # for any greater number
-REPLACED = (  # in blocks of Python
-    ("TrialKnobs()", "__import__('lca_sweep.core.knobs').core.replace_me"),
+
+def composes_with(package: Path, words: Sequence[str]) -> None:
+    """The words of a sweep, accepted by another copy of the package."""
+    line = [sys.executable, *words[1:], "--cfg", "job"]
+    done = subprocess.run(line, env=os.environ | {"PYTHONPATH": str(package)}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_blocks_are_of_a_kind_that_is_looked_at(page: Path, tmp_path: Path) -> None:
+    followed = name_of(page) in (*FOLLOWED, *ALONE)
+    for block in blocks(page):
+        assert block.language in ("", "text", "python", "yaml", "diff"), f"{block.id}: {block.language}"
+        if block.language == "python":
+            compile(block.text, block.id, "exec")
+            assert followed, f"{block.id}: nobody runs it"
+        if block.language == "yaml":
+            (tmp_path / "sweep").mkdir(exist_ok=True)
+            (tmp_path / "sweep" / "block.yaml").write_text(f"# @package _global_\n{block.text}")
+            checked_sweep(["+sweep=block"], [config_dir(), tmp_path])
+        if not block.language and not followed and name_of(page) not in ELSEWHERE:
+            assert [
+                line.id for line in lines(block) if any(rule(words).for_real for words in commands(line.text))
+            ] == []
+
+
+@pytest.mark.parametrize(
+    ("line", "wrong"),
+    [
+        ("frobnicate now", "no rule says how"),
+        ("python -m lca_sweep +sweep=mnits", "exit status"),
+        ("python -m lca_sweep statsu mnist", "exit status"),
+        ("python -m lca_sweep show mnist first", "must be a whole number"),
+        ("python -m lca_sweep set mnist width=3", "may only be"),
+        ("python -m lca_sweep submit +sweep=mnist sweep.dir=here", "the cluster has no such folder"),
+        ("search.objectives='[maximize test/accuracy]'", "test/accuracy"),
+        ("make tea", "no target tea"),
+        ("pip install lca-sweep[tea]", "tea"),
+        ("export TEAPOT=1", "TEAPOT"),
+        ("ray brew --head", "brew"),
+        ("docker compose -f docker/compose.yaml exec teapot python -m lca_sweep list", "teapot"),
+        ("docker compose -f docker/compose.yaml exec ray-head python -m lca_sweep lost", "exit status"),
+        ("docker compose -f docker/compose.yaml up -d --scale teapot=4", "teapot"),
+        ("docker build -f docker/Dockerfile -t lca-sweep:9.9 .", "9.9"),
+        ("docker build -f docker/Dockerfile -t lca-sweep:0.1.0 --build-arg TEA=1 .", "TEA"),
+        ("kind load docker-image tea:0.1.0", "images"),
+        ("kubectl apply -k k8s/overlays/tea", "-k k8s/overlays/tea"),
+        ("kubectl -n tea get pods", "-n tea"),
+        ("kubectl -n lca-sweep logs -f job/sweep-tea", "job/sweep-tea"),
+        ("kubectl -n lca-sweep get secret mlflow tea", "tea"),
+        ("kubectl -n lca-sweep port-forward svc/mlflow 5001", "5001"),
+        ("kubectl -n lca-sweep exec POD -c teapot -- ray status", "-c teapot"),
+        ("kubectl -n lca-sweep exec POD -c ray-head -- ray brew", "brew"),
+        ("export RAY_ADDRESS=$(kubectl -n tea get pods)", "-n tea"),
+        ("wget -q http://127.0.0.1:1234/tea", "1234"),
+        ("grep -rn no-such-thing-at-all k8s/overlays/production", "found nothing"),
+    ],
 )
-BEFORE = {"search.md": "python -m lca_sweep +sweep=mnist"}  # what a page takes for granted
+def test_a_wrong_command_is_found(
+    line: str, wrong: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(Exception) as found:
+        for words in commands(line):
+            look_at(words)
+    assert wrong in str(found.value)
 
 
-def rule(words: Sequence[str]) -> Rule:
-    """The first that fits a command."""
-    text = " ".join(words) + " "
-    fitting = [rule for rule in RULES if re.match(rule.begins, text)]
-    assert fitting, f"{text}: no rule says how to test this; add one to RULES"
-    return fitting[0]
+# --- for real ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def reader() -> Iterator[Reader]:
+    """One who reads page after page in the same folder."""
+    with reading() as one:
+        yield one
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("name", FOLLOWED)
+def test_a_page_can_be_followed(name: str, reader: Reader) -> None:
+    reader.follow(name)
