@@ -72,7 +72,8 @@ RULES = (
 
 # How trials are made fewer and shorter; always the same, for the knobs of a sweep of one name are.
 # Reports are made where a page says `report`, and once beside; where a page says a GPU, the cores are taken.
-SHORTER = ("trainer.epochs=1", "trainer.train_size=500", "analysis=none", "cluster.gpus_per_pack=0")
+IMAGES = "trainer.train_size=500"  # unless a page's data are so few that it says how large a mini-batch may be
+SHORTER = ("trainer.epochs=1", IMAGES, "analysis=none", "cluster.gpus_per_pack=0")
 FEWER: dict[str, tuple[str, ...]] = {
     "": ("sweep.trials=4", "pack.size=2"),  # any sweep but these
     "+sweep=smoke": ("analysis=best", "analysis.subnetworks=2"),
@@ -115,4 +116,7 @@ def shortened(words: Sequence[str]) -> list[str]:
     fewer = FEWER.get(sweeps[0], FEWER[""]) if sweeps else ()
     if any(word.startswith("sweep.trials=") for word in words):
         fewer = (*(word for word in fewer if not word.startswith("sweep.trials=")), MORE)
-    return [*words, *SHORTER, *fewer]
+    less = [
+        word for word in SHORTER if word != IMAGES or not any(one.startswith("trainer.batch_size=") for one in words)
+    ]
+    return [*words, *less, *fewer]

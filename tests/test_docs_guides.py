@@ -50,4 +50,4 @@ def test_a_running_sweep_does_as_it_is_asked(tmp_path: Path) -> None:
             done = subprocess.run(line, cwd=tmp_path, env=env, capture_output=True, text=True)
             assert (done.returncode, done.stderr) == (0, ""), f"{text}\n{done.stdout}{done.stderr}"
         ended = sweep.end()
-    assert ended.code == 0 and "stop" in ended.out, ended.out
+    assert ended.code == 130 and "asked to stop" in ended.out and "from now on 64 trials" in ended.out, ended.out
