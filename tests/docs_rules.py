@@ -36,7 +36,7 @@ def look_at(words: list[str]) -> None:
 
 RULES = (
     #    begins with                                           at once                                 for real
-    Rule(r"python -m lca_sweep (stop|set|enqueue) ",           look.is_accepted),  # of a running sweep: see below
+    Rule(r"python -m lca_sweep (stop|set|enqueue) ",           look.is_accepted),  # test_docs_guides.py
     Rule(r"python -m lca_sweep submit (--attach|--stop) ",     look.is_accepted),
     Rule(r"python -m lca_sweep submit .*cluster=kubernetes",   look.is_accepted),  # there is none
     Rule(r"python -m lca_sweep ui\b",                          look.is_accepted,                       "serve"),
@@ -50,7 +50,6 @@ RULES = (
     Rule(r"ray get-auth-token ",                               look.is_of_ray,                         "type"),
     Rule(r"ray start --head ",                                 look.is_of_ray,                         "lead"),
     Rule(r"ray [a-z-]+ ",                                      look.is_of_ray),  # stop would end all of a machine's
-    Rule(r"export \w+=https?:",                                look.is_a_variable,                     "export"),
     Rule(r"export \w+=INNER",                                  look.is_a_variable),
     Rule(r"export ",                                           look.is_a_variable,                     "export"),
     Rule(r"(tar|mkdir) ",                                      look.is_of_the_system,                  "type"),
@@ -116,7 +115,6 @@ def shortened(words: Sequence[str]) -> list[str]:
     fewer = FEWER.get(sweeps[0], FEWER[""]) if sweeps else ()
     if any(word.startswith("sweep.trials=") for word in words):
         fewer = (*(word for word in fewer if not word.startswith("sweep.trials=")), MORE)
-    less = [
-        word for word in SHORTER if word != IMAGES or not any(one.startswith("trainer.batch_size=") for one in words)
-    ]
+    few = any(word.startswith("trainer.batch_size=") for word in words)
+    less = [word for word in SHORTER if word != IMAGES or not few]
     return [*words, *less, *fewer]
