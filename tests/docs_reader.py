@@ -8,7 +8,6 @@ import os
 import re
 import shlex
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -93,7 +92,7 @@ class Reader:
         assert self.where.is_dir(), line.id
 
     def serve(self, line: Line, words: list[str]) -> None:
-        """A server that answers, until Ctrl-C."""
+        """A server that answers, and ends when told."""
         port = free_port()
         command = [sys.executable, *words[1:]] if words[0] == "python" else words
         if line.text in self.done:
@@ -147,7 +146,7 @@ class Reader:
         )
         try:
             yield popen
-            popen.send_signal(signal.SIGINT)
+            popen.terminate()  # not Ctrl-C's signal, which a shell's background jobs do not hear
             popen.wait(60)
         finally:
             end(popen)
