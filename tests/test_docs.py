@@ -39,6 +39,18 @@ def test_links_lead_somewhere(page: Path) -> None:
             assert fragment in map(anchor, titles), f"{page.name}: {target}#{fragment}"
 
 
+def test_the_index_has_every_page_once_and_nobody_misses_a_picture() -> None:
+    listed = LINK.findall((ROOT / "docs/README.md").read_text())
+    pages = sorted(target for target, _ in listed if not target.startswith(".."))
+    tools = {"knobs.py", "picture.py"}  # they write a page and a picture
+    files = [path.name for path in (ROOT / "docs").iterdir() if path.suffix in (".md", ".py")]
+    assert pages == sorted({*files} - {"README.md"} - tools)
+    shown = " ".join(page.read_text() for page in PAGES)
+    pictures = [path for path in (ROOT / "docs").glob("*.png")]
+    assert [path.name for path in pictures if path.name not in shown] == []
+    assert [path.name for path in pictures if path.stat().st_size > 200_000] == []
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_files_of_ours_that_are_named_are_there(page: Path) -> None:
     named = re.findall(r"`((?:lca_sweep|conf|tests|docs|benchmarks|docker|k8s)/[\w./-]+\.\w+)`", page.read_text())
