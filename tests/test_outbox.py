@@ -793,7 +793,7 @@ def test_files_go_in_the_order_of_the_telling(tmp_path: Path) -> None:
     assert not tracker.flush(0.2)
     tracker.end_trial(1, "complete")
     wait_for(lambda: store.trials()[1].status == "FINISHED")
-    wait_for(lambda: len(list((tmp_path / "outbox").iterdir())) == 2)  # its file goes a moment after
+    assert len(list((tmp_path / "outbox").iterdir())) >= 2  # none is dropped before the one with what was refused
     die(tracker)
     store.picky = False
     again = on(store, tmp_path / "outbox")

@@ -26,11 +26,14 @@ def aside(folder: Path) -> Iterator[None]:
     except OSError:
         yield
         return
-    with log, _kept(log):
-        yield
-    with suppress(OSError):
-        if not os.path.getsize(folder / FILE):
-            os.remove(folder / FILE)
+    try:
+        with log, _kept(log):
+            yield
+    finally:
+        with suppress(OSError):
+            if not os.path.getsize(folder / FILE):
+                os.remove(folder / FILE)
+                folder.rmdir()  # unless there is more in it
 
 
 @contextmanager
