@@ -61,7 +61,7 @@ def test_what_an_earlier_start_printed_is_kept(tmp_path: Path) -> None:
 def test_no_file_is_left_where_nobody_said_anything(tmp_path: Path) -> None:
     code = f"{ASIDE}: pass"
     subprocess.run([sys.executable, "-c", code, str(tmp_path / "logs")], check=True, timeout=120)
-    assert list((tmp_path / "logs").iterdir()) == []
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_error_goes_where_it_went_before(tmp_path: Path) -> None:
