@@ -119,9 +119,13 @@ def test_refused_before_anything_is_written(
 @pytest.mark.slow
 def test_an_interrupted_sweep_keeps_the_epochs_since_the_last_checkpoint(tmp_path: Path) -> None:
     """Two packs at a time, far from their next checkpoints: Tune calls `cleanup` of both."""
+
+    def packs() -> set[int]:
+        return {trial.user_attrs["pack"] for trial in study(tmp_path, "smoke") if trial.intermediate_values}
+
     words = ("+sweep=smoke", "trainer.epochs=100000", "pack.checkpoint_every=100000", "cluster.packs=2")
     with running(tmp_path, *words) as run:
-        poll(lambda: reported(tmp_path, "smoke") >= 20 and len(run.workers()) == 2, "report")
+        poll(lambda: reported(tmp_path, "smoke") >= 20 and packs() == {0, 1}, "reports of both packs")
         os.killpg(run.popen.pid, signal.SIGINT)
         ended = run.end()
     assert (ended.code, ended.err) == (130, "")
