@@ -77,7 +77,7 @@ endif
 	@touch $@
 
 # One stamp for each set of extras: a sweep needs no test tools.
-.venv/base.ok: EXTRAS =
+.venv/base.ok: EXTRAS = [fast]
 .venv/test.ok: EXTRAS = [test]
 .venv/lint.ok: EXTRAS = [dev]
 .venv/cluster.ok: EXTRAS = [test,cluster,server]

@@ -36,7 +36,6 @@ DETERMINISTIC = ("search=tpe", "search.deterministic=true", "search.generation=2
 ABSURD = 1e30  # a learning rate that gives NaN
 SWEEP = (
     "data=digits",
-    "model.width=12",
     "trainer.batch_size=100",
     "pack.size=4",
     f"pack.checkpoint_every={EVERY}",

@@ -292,7 +292,8 @@ class Scene:
             self._note(life, f"died of signal {-life.code}")
         alone = time.monotonic() - max(self._began, self._killed)
         vain = len(self.lives) >= VAIN and not any(one.hits for one in self.lives[-VAIN:])
-        if life.code != 0 and vain and alone > HANGS:
+        refused = not self.kills and all(one.code == 2 for one in self.lives)  # from the first on: it is its words
+        if life.code != 0 and vain and (refused or alone > HANGS):
             self._note(life, f"ended by itself {VAIN} times in a row: the sweep cannot go on")
             raise RuntimeError(self.findings[-1])
 

@@ -12,7 +12,14 @@ from lca_sweep.core import Splits, load
 from lca_sweep.search.space import Space, knobs, parse
 
 SWEEP = ("+sweep=mnist", "pruner=none")
-TINY = ("data=digits", "~sweep.space.model", "model.width=1", "model.depth=1", "trainer.batch_size=1")
+TINY = (
+    "data=digits",
+    "~sweep.space.model",
+    "search.enqueue=[]",
+    "model.width=1",
+    "model.depth=1",
+    "trainer.batch_size=1",
+)
 METRICS = ("val_loss", "val_accuracy", "test_loss", "test_accuracy")
 
 

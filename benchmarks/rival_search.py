@@ -45,7 +45,7 @@ def ours(**chosen: Any) -> Search:
         study, told = Study.open(config, "search", task.space, InMemoryStorage()), list[Told]()
 
         def train(number: int) -> Iterator[None]:
-            rows = study.ask([number] * config.pack.size)
+            rows = study.ask([number] * config.pack.trials)
             trials = [Trial(row.number, knobs(config, row.params)) for row in rows]
             pack = Pack.start(trials, task.data.inputs, task.data.classes, padding=config.pack.padding)
             for report in fit(pack, task.data, make_pruner(config.pruner)):

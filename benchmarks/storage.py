@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import random
 import tempfile
 from collections.abc import Callable
@@ -16,10 +17,11 @@ from optuna.trial import TrialState, create_trial
 
 from lca_sweep.config import Config, Search
 from lca_sweep.search.space import Space
-from lca_sweep.search.storage import database, journal
+from lca_sweep.search.storage import JOURNAL, database, journal
 from lca_sweep.search.study import Study
 
 EPOCHS = 10
+PACK = 8
 SPACE: Space = {f"knob{knob}": FloatDistribution(0, 1) for knob in range(8)}
 
 
@@ -54,6 +56,22 @@ def ours(storage: BaseStorage, search: Search) -> Callable[[], object]:
         for epoch in range(1, EPOCHS + 1):
             study.report(row.number, epoch, row.params["knob0"])
         study.finish(row.number, "complete", row.params["knob0"])
+
+    return run
+
+
+def reports(storage: BaseStorage, then: Callable[[], object] = lambda: None) -> Callable[[], object]:
+    """An epoch's values of a pack, which are to be on the disk then; `then` follows each."""
+    study = Study.open(Config(search=Search(sampler="random")), "reports", SPACE, storage)
+    numbers = [row.number for row in study.ask([0] * PACK)]
+    epochs = itertools.count(1)
+
+    def run() -> None:
+        epoch = next(epochs)
+        for number in numbers:
+            study.report(number, epoch, 0.5)
+            then()
+        study.settle()
 
     return run
 
@@ -95,6 +113,15 @@ def main(rounds: int) -> None:
             for who in (plain, ours)
         }
         print(table(f"Optuna storage, {title}", interleave(contenders, 4 * rounds, 4), "journal, random, plain"))
+        waits = new("journal", "waits")
+        with open(Path(folder, "waits", JOURNAL), "rb") as file:
+            contenders = {
+                "journal": reports(new("journal", "reports")),
+                "journal, waiting for the disk each time": reports(waits, lambda: os.fsync(file.fileno())),
+                "SQLite": reports(new("SQLite", "reports-sqlite")),
+            }
+            seconds = interleave(contenders, 2 * rounds, 2)
+        print(table("An epoch's value of a trial", seconds, "journal", per=PACK), flush=True)
         contenders = {
             f"{who.__name__}, {trials} trials": who(
                 filled(new("journal", f"{who.__name__}-{trials}"), who.__name__, trials), Search(sampler="random")

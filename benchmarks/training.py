@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from itertools import pairwise
+from unittest import mock
 
+import bayesian
 import torch
+import two_processes
 from harness import interleave, table
 from plain_torch import train_epoch as train_epoch_plainly
 from torch import Tensor
 
-from lca_sweep.core import Pack, Splits, Trial, TrialKnobs, load
+from lca_sweep.core import Pack, Splits, Trial, TrialKnobs, epoch, load
 from lca_sweep.core.epoch import EVALUATION_BATCH, evaluate, train_epoch
 from lca_sweep.core.images import Loaded, Ordered, load_images, load_ordered
 from lca_sweep.core.knobs import replace
@@ -41,6 +44,17 @@ def ours(trials: Sequence[TrialKnobs], data: Splits, train: Ordered, padding: fl
     """One epoch of a pack."""
     pack = Pack.start([Trial(n, knobs) for n, knobs in enumerate(trials)], data.inputs, data.classes, padding=padding)
     return lambda: train_epoch(pack, train)
+
+
+def without_numba(trials: Sequence[TrialKnobs], data: Splits, train: Ordered) -> Callable[[], object]:
+    """The same where numba is not installed."""
+    run = ours(trials, data, train, 1.0)
+
+    def plainly() -> object:
+        with mock.patch.object(epoch, "has_passes", lambda bucket: False):
+            return run()
+
+    return plainly
 
 
 def autograd(train: Loaded) -> Callable[[], None]:
@@ -75,7 +89,8 @@ def evaluation(trials: Sequence[TrialKnobs], data: Splits, images: Ordered) -> C
 def alone(data: Splits, train: Ordered, rounds: int) -> None:
     """One trial against its floor."""
     paper, whole = TrialKnobs(), load_images(data.train, data.scale, "cpu")
-    plain, steps = replace(paper, {"trainer.algorithm": "bp"}), len(whole.y) // BATCH
+    plain, prior = replace(paper, {"trainer.algorithm": "bp"}), replace(paper, {"prior.weight": 0.01})
+    steps = len(whole.y) // BATCH
     contenders = {
         "matrix products alone": floor(PAPER, steps),
         f"those of the {len(train.heard)} pixels that are ever nonzero": floor((len(train.heard), *PAPER[1:]), steps),
@@ -83,10 +98,16 @@ def alone(data: Splits, train: Ordered, rounds: int) -> None:
             (train.common.shape[1], *PAPER[1:]), steps
         ),
         "one trial": ours([paper], data, train, 1.0),
-        "one trial with a prior": ours([replace(paper, {"prior.weight": 0.01})], data, train, 1.0),
+        "one trial with a prior": ours([prior], data, train, 1.0),
+        "one trial, without numba": without_numba([paper], data, train),
+        "one trial with a prior, without numba": without_numba([prior], data, train),
         "one trial of ordinary back-propagation": ours([plain], data, train, 1.0),
         "plain torch autograd": autograd(whole),
     }
+    if bayesian.installed():
+        contenders[f"{bayesian.NAME}, normal weights"] = bayesian.epoch(PAPER, whole, BATCH)
+    else:
+        print(f"\n{bayesian.NAME}: not installed")
     seconds = interleave(contenders, rounds)
     print(table("One epoch, 784-100-100-10, one core", seconds, "matrix products alone"), flush=True)
 
@@ -98,6 +119,8 @@ def packed(data: Splits, train: Ordered, rounds: int, cores: int) -> None:
     contenders = {
         "matrix products of 8": floor(PAPER, 8 * (len(train.y) // BATCH)),
         "pack of 8": ours([paper] * 8, data, train, 1.0),
+        "pack of 8 with a prior": ours([replace(paper, {"prior.weight": 0.01})] * 8, data, train, 1.0),
+        "pack of 8, without numba": without_numba([paper] * 8, data, train),
         "pack of 8, ordinary back-propagation": ours([plain] * 8, data, train, 1.0),
     }
     torch.set_num_threads(cores)
@@ -136,6 +159,7 @@ def main(rounds: int) -> None:
     alone(data, train, rounds)
     for cores in (1, 2) if (os.cpu_count() or 1) > 1 else (1,):
         packed(data, train, few, cores)
+    two_processes.main(few)
     padded(data, train, few)
     evaluated(data, rounds)
 

@@ -59,7 +59,7 @@ def several(
     overrides = [word for word in words if "=" in word]
     for word in overrides:
         if not any(sets(word, knob) for knob in allowed):
-            raise UsageError(f"{command}: {word}: may only be {listed(allowed, '=')}")
+            raise UsageError(f"{command}: {word}: not for this command, which takes {listed(allowed, '=')}")
     if len(names) not in counts or any(name.startswith("-") for name in names):
         raise UsageError(f"{command}: write {usage}")
     composed = flat(compose(overrides, [config_dir()])) if overrides else {}

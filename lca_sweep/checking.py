@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from lca_sweep.compose import compose
 from lca_sweep.config import Config, KnobError, validate
-from lca_sweep.overrides import UsageError
+from lca_sweep.overrides import SPACE, UsageError, knobs_set
 
 if TYPE_CHECKING:
     from lca_sweep.search.space import Space
@@ -42,8 +42,21 @@ def checked_sweep(words: Sequence[str], folders: Sequence[Path]) -> tuple[Config
 
         space = parse(config.sweep.space, config)
         check_goal(config, space)
+        _refuse_without_effect(words, space)
     except KnobError as error:
         from lca_sweep.places import located
 
         raise located(error, words, folders) from error
     return resolved(config, space), space
+
+
+def _refuse_without_effect(words: Sequence[str], space: Space) -> None:
+    """Raise UsageError for a knob that is set, and that each trial has otherwise."""
+    always = {name for name in space if name not in space.when}
+    always |= {name for name, constant in space.constants.items() if not constant.when}
+    for name, word in knobs_set(words).items():
+        if name in always:
+            raise UsageError(
+                f"{word}: {name} is searched, so that this would change nothing; "
+                f"to set it, take it out of the search with '~{SPACE}{name}'"
+            )

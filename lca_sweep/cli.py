@@ -24,6 +24,7 @@ from lca_sweep.compose import compose, config_dir, groups, hydra_words, register
 from lca_sweep.config import Config
 from lca_sweep.core.errors import UserError
 from lca_sweep.core.knobs import flat, nearest
+from lca_sweep.manual import manual
 from lca_sweep.overrides import UsageError
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ lca_sweep {version}: sweeps over spike-and-slab networks trained by gBP
   python -m lca_sweep +sweep=mnist '~sweep.space.model' model.width=100
 
   python -m lca_sweep list, status [NAME]    how sweeps stand
-  python -m lca_sweep show [NAME] TRIAL      one trial: its knobs and metrics
+  python -m lca_sweep show [NAME] TRIAL      one trial (or best): knobs, metrics
   python -m lca_sweep compare A B            two sweeps side by side
   python -m lca_sweep ui [NAME]              the MLflow UI on its runs
   python -m lca_sweep set NAME trials=64     or concurrency=2, while it runs
@@ -59,7 +60,7 @@ lca_sweep {version}: sweeps over spike-and-slab networks trained by gBP
 
 The same command again resumes, too; more trials extend a sweep.
 Ctrl-C once finishes the epoch and saves it; twice ends at once.
-list, status, show, compare, doctor: --json for programs.
+list, status, show, compare, doctor: --json for programs. More: help COMMAND.
 lca-sweep is short for python -m lca_sweep.
 
 Groups of knobs, and their choices (conf/GROUP/CHOICE.yaml)
@@ -122,15 +123,39 @@ def usage(folders: Sequence[Path]) -> str:
 
 
 def _open(argv: list[str]) -> int:
+    argv = _command_first(argv)
     if argv and argv[0] in COMMANDS:
+        if {"--help", "-h"} & set(argv[1:]):
+            return _show(manual(argv[0]))
         return COMMANDS[argv[0]](argv[1:])
+    if argv[:1] == ["help"]:
+        return _show(_help(argv[1:]))
     flags = _parser().parse_intermixed_args(argv)
     _refuse_misuse(flags)
     folders = [config_dir(), *own_folder(flags.config_dir)]
     _refuse_no_command(argv, folders)
     if any((flags.version, flags.help, flags.cfg, flags.info, flags.hydra_help, flags.shell_completion)):
-        return _show(_answer_to(flags, folders))
+        status = _show(_answer_to(flags, folders))
+        if flags.cfg in ("job", "all"):
+            checked_sweep(flags.overrides, folders)  # what is wrong with it is told, and it is shown all the same
+        return status
     return _run(flags.overrides, folders)
+
+
+def _command_first(argv: list[str]) -> list[str]:
+    """`--config-dir DIR doctor ...` as `doctor ... --config-dir DIR`."""
+    if len(argv) > 2 and argv[0] in ("--config-dir", "-cd") and argv[2] in COMMANDS:
+        return [*argv[2:], "--config-dir", argv[1]]
+    return argv
+
+
+def _help(words: Sequence[str]) -> str:
+    """The page of --help, or that of a command."""
+    if not words:
+        return usage([config_dir()])
+    if len(words) > 1 or words[0] not in COMMANDS:
+        raise UsageError(f"help {' '.join(words)}: must be help, or help COMMAND{nearest(words[0], COMMANDS)}")
+    return manual(words[0])
 
 
 def _answer_to(flags: argparse.Namespace, folders: list[Path]) -> str:
@@ -188,7 +213,8 @@ def _refuse_no_command(argv: Sequence[str], folders: Sequence[Path]) -> None:
     if hint := nearest(word, COMMANDS):
         raise UsageError(f"{word}: not understood{hint}")
     if not nearest(word, flat(Config())):
-        raise UsageError(f"{word}: not understood; write NAME=VALUE, or a command in front: {', '.join(COMMANDS)}")
+        commands = ", ".join((*COMMANDS, "help"))
+        raise UsageError(f"{word}: not understood; write NAME=VALUE, or a command in front: {commands}")
 
 
 def _ask_hydra(flags: argparse.Namespace, folders: list[Path]) -> str:

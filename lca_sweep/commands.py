@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from lca_sweep.arguments import flag, named, option, optional, place, sets, several, whole
 from lca_sweep.checking import checked_sweep, own_folder
 from lca_sweep.compose import config_dir
-from lca_sweep.core.knobs import replace
+from lca_sweep.core.knobs import nearest, replace
 from lca_sweep.overrides import UsageError
 
 if TYPE_CHECKING:
@@ -78,6 +78,10 @@ def set_numbers(words: Sequence[str]) -> int:
     """`set NAME trials=64 concurrency=2 [sweep.dir=DIR]`."""
     numbers = [word for word in words if word.partition("=")[0] in NUMBERS and "=" in word]
     usage = "set NAME trials=64 concurrency=2, or one of the two"
+    refused = [word for word in words if word.partition("=")[0] not in (*NUMBERS, "sweep.dir") and "=" in word]
+    if refused:
+        key = refused[0].partition("=")[0]
+        raise UsageError(f"set: {refused[0]}: not understood{nearest(key, NUMBERS)}; write {usage}")
     name, values = named("set", [word for word in words if word not in numbers], ("sweep.dir",), usage)
     wish = {what: whole(f"set: {what}=", text) for what, _, text in (word.partition("=") for word in numbers)}
     if not wish:
@@ -106,16 +110,17 @@ def ui(words: Sequence[str]) -> int:
 
 
 def show(words: Sequence[str]) -> int:
-    """`show [NAME] TRIAL [--json] [sweep.dir=DIR] [search.storage=URL] [sweep.storage=PLACE] [tracking.uri=URI]`."""
+    """`show [NAME] TRIAL|best [--json] [sweep.dir=DIR] ...`, and where its study and runs are."""
     words, as_json = flag("--json", words)
-    usage = "show [NAME] TRIAL [--json] [sweep.dir=DIR]"
+    usage = "show [NAME] TRIAL|best [--json] [sweep.dir=DIR]"
     names, values = several("show", words, SHOWING, (1, 2), usage)
-    trial = whole("show: ", names[-1], least=0)
-    from lca_sweep.sweep.overview import latest
+    number = None if names[-1] == "best" else whole("show: ", names[-1], least=0)
+    from lca_sweep.sweep.overview import best_of, latest
     from lca_sweep.sweep.showing import show
 
     name = names[0] if len(names) == 2 else latest(place(values), "show").name
-    return show(_known(name, values, "show"), trial, as_json)
+    known = _known(name, values, "show")
+    return show(known, best_of(known, "show") if number is None else number, as_json)
 
 
 def resume(words: Sequence[str]) -> int:

@@ -32,6 +32,7 @@ def completed(line: str, knobs: Callable[[str], str]) -> str:
         return knobs(line)
     place = next((word.partition("=")[2] for word in words if word.startswith("sweep.dir=")), Sweep().dir)
     names = sorted(file.parent.name for file in Path(place).glob("*/sweep.json")) if command in NAMED else []
+    names += ["best"] if command == "show" else []
     own = [word for word in (*names, *OPTIONS.get(command, ())) if word.startswith(start)]
     if command in KNOBS:
         own.append(knobs(" ".join((program, *(word for word in words[1:-1] if "=" in word), start))).strip())

@@ -59,15 +59,28 @@ class Data:
     dir: str | None = knob(None, "folder with the data set's files; null: the user's cache, filled by a download")
 
 
+USUAL_SIZE = 8  # of a pack
+
+
 @dataclass
 class Pack:
     """Trials trained together as one batched computation."""
 
-    size: int = knob(8, "trials in a pack", ge=1, le=4096)
+    size: int | None = knob(
+        None,
+        "trials in a pack; null: 8, on GPUs of this machine as many as they hold, at most a quarter of the sweep's",
+        ge=1,
+        le=4096,
+    )
     padding: float = knob(
         1.0, "trials of unlike widths share tensors while that is at most so many times their own work", ge=1
     )
     checkpoint_every: int = knob(5, "epochs between checkpoints of a pack", ge=1)
+
+    @property
+    def trials(self) -> int:
+        """The size; the usual one as long as nobody has looked at the machine (sweep/sizing.py)."""
+        return self.size or USUAL_SIZE
 
 
 @dataclass
@@ -278,7 +291,7 @@ def validate(config: Config) -> None:
     check(config)
     check_trial(config.trial())
     _check_sampler(config.search)
-    _check_pruner(config.pruner, config.pack.size)
+    _check_pruner(config.pruner, config.pack.trials)
     if config.data.dir is not None and config.data.name in NO_FILES:
         others = ", ".join(name for name in DATA if name not in NO_FILES)
         raise KnobError(
@@ -288,6 +301,11 @@ def validate(config: Config) -> None:
     gpus = config.cluster.gpus_per_pack
     if gpus is not None and gpus > 1 and gpus != int(gpus):
         raise KnobError(f"cluster.gpus_per_pack={gpus:g}: must be a whole number, or <= 1")
+    if gpus == 0 and config.trainer.precision != "float32":
+        raise KnobError(
+            f"trainer.precision={config.trainer.precision}: only a GPU has it; "
+            "must be float32 with cluster.gpus_per_pack=0"
+        )
     if config.sweep.name is not None and not NAME.fullmatch(config.sweep.name):
         raise KnobError(f"sweep.name={config.sweep.name}: must be letters, digits, '.', '_' or '-', not '.' first")
     if config.sweep.trials is None and config.search.sampler != "grid":

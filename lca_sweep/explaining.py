@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lca_sweep.config import Config
-from lca_sweep.core.knobs import walk, written
-from lca_sweep.overrides import UsageError, no_such_knob
-from lca_sweep.places import conf_file, conf_files, located, no_tree, shown
+from lca_sweep.core.knobs import flat, nearest, walk, written
+from lca_sweep.overrides import SPACE, UsageError, no_such_knob
+from lca_sweep.places import conf_file, conf_files, default_line, located, misplaced, no_tree, shown
 
 if TYPE_CHECKING:
     from omegaconf.errors import OmegaConfBaseException
@@ -20,6 +20,8 @@ def explained(error: Exception, words: Sequence[str], folders: Sequence[Path]) -
     """An error of Hydra, OmegaConf or YAML in a line or a few: the file if one is to blame, the knob, its value."""
     from omegaconf.errors import OmegaConfBaseException
 
+    if wrong := _header(words, folders) or _default(error, words, folders):
+        return UsageError(wrong)
     blamed, text = _blamed(error)
     file = conf_file(blamed, folders) if blamed != "config" else None
     where = f"{shown(file)}: " if file else ""
@@ -29,6 +31,30 @@ def explained(error: Exception, words: Sequence[str], folders: Sequence[Path]) -
             found = located(plain, words, folders)
             return UsageError(f"{where}{plain}") if found is plain else found
     return UsageError(_no_tree(words, folders) or where + _explain(error, text))
+
+
+def _header(words: Sequence[str], folders: Sequence[Path]) -> str:
+    """What is wrong with the first line of a conf file, which says of which group its knobs are."""
+    for file in conf_files(words, folders):
+        if line := misplaced(file):
+            told = "must be # @package _global_, as the file has knobs of more than its own group"
+            return f"{shown(file)}, line {line}: {told}"
+    return ""
+
+
+def _default(error: Exception, words: Sequence[str], folders: Sequence[Path]) -> str:
+    """Where a conf file builds on one that is not there."""
+    from hydra.errors import MissingConfigException
+
+    if not isinstance(error, MissingConfigException) or error.missing_cfg_file is None:
+        return ""
+    group, _, choice = str(error.missing_cfg_file).rpartition("/")
+    for file in conf_files(words, folders):
+        if line := default_line(file, group, choice):
+            there = [Path(option).stem for option in error.options or []]
+            told = f"no {group}/{choice}.yaml{nearest(choice, there)} (there are: {', '.join(there) or 'none'})"
+            return f"{shown(file)}, line {line}: {told}"
+    return ""
 
 
 def _blamed(error: Exception) -> tuple[str, str]:
@@ -47,6 +73,9 @@ def _explain(error: Exception, text: str) -> str:
         return f"{shown(Path(error.problem_mark.name))}, line {error.problem_mark.line + 1}: {error.problem}{begun}"
     if isinstance(error, MissingConfigException) and error.missing_cfg_file is not None:
         return f"no conf file {error.missing_cfg_file}.yaml (there are: {', '.join(error.options or ['none'])})"
+    if gone := re.match(r"Could not delete from config. '(.+?)'", text):
+        places = {knob.rpartition(".")[0] for knob in flat(Config().trial())} | set(flat(Config().trial()))
+        return f"~{gone[1]}: there is no such range{nearest(gone[1], sorted(SPACE + place for place in places))}"
     return "\n".join(line.strip() for line in text.splitlines()[:3])
 
 

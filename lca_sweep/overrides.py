@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from lca_sweep.config import Config, without_password
 from lca_sweep.core.errors import UserError
-from lca_sweep.core.knobs import flat, nearest
+from lca_sweep.core.knobs import flat, leaves, nearest
 
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
@@ -40,6 +40,17 @@ def checked(words: Sequence[str], choices: Choices, listed: Sequence[str]) -> li
     for override in overrides:
         _check(override, choices, listed)
     return [_in_space(override) for override in overrides]
+
+
+def knobs_set(words: Sequence[str]) -> dict[str, str]:
+    """The knobs that (checked) words set one by one, not by choosing a conf file, and the word that sets each."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    found: dict[str, str] = {}
+    for override in OverridesParser.create().parse_overrides(list(words)):
+        if not override.is_delete() and not override.key_or_group.startswith(SPACE):
+            found |= dict.fromkeys(leaves({override.key_or_group: override.value()}), str(override.input_line))
+    return found
 
 
 def no_such_knob(name: str) -> str:

@@ -55,10 +55,11 @@ def conf_file(name: str, folders: Sequence[Path]) -> Path | None:
 def conf_files(words: Sequence[str], folders: Sequence[Path]) -> Iterator[Path]:
     """The conf files that the words choose, and before each those that it builds on, as far as it can be read."""
     for choice in filter(None, (_choice(word, folders) for word in words)):
-        yield from _built_on(*choice, folders)
+        yield from (file for _, file in _built_on(*choice, folders))
 
 
-def _built_on(group: str, choice: str, folders: Sequence[Path]) -> Iterator[Path]:
+def _built_on(group: str, choice: str, folders: Sequence[Path]) -> Iterator[tuple[str, Path]]:
+    """Group and file of a choice, the last ones, and of all that it builds on, as far as that can be read."""
     file = conf_file(f"{group}/{choice}", folders)
     if file is None:
         return
@@ -66,7 +67,7 @@ def _built_on(group: str, choice: str, folders: Sequence[Path]) -> Iterator[Path
         root = yaml.compose(file.read_text(encoding="utf-8"))
         for base in _bases(root, group) if isinstance(root, yaml.MappingNode) else ():
             yield from _built_on(*base, folders)
-    yield file
+    yield group, file
 
 
 def no_tree(file: Path) -> int:
@@ -84,6 +85,37 @@ def no_tree(file: Path) -> int:
     groups = {SPACE, *(knob.rpartition(".")[0] for knob in flat(Config()))} if GLOBAL.search(text) else set()
     others = (line for part, line, node in _parts(root) if part in groups and not isinstance(node, yaml.MappingNode))
     return next(others, 0)
+
+
+def misplaced(file: Path) -> int:
+    """The line at which a conf file must say that its knobs are of all groups, and does not; 0 if it need not."""
+    with suppress(OSError, UnicodeDecodeError, yaml.YAMLError):
+        text = file.read_text(encoding="utf-8")
+        root = yaml.compose(text)
+        if GLOBAL.search(text) or not isinstance(root, yaml.MappingNode):
+            return 0
+        said = next((n for n, line in enumerate(text.splitlines(), 1) if re.match(r"#\s*@?package\b", line)), 0)
+        if said:
+            return said
+        groups = {knob.partition(".")[0] for knob in flat(Config())}
+        if any(key.value in groups for key, _ in root.value) or any(_overrides(root)):
+            return 1
+    return 0
+
+
+def _overrides(root: yaml.MappingNode) -> Iterator[bool]:
+    """Whether each entry of a defaults list is about another group."""
+    for entry in _entries(root):
+        yield isinstance(entry, yaml.MappingNode) and any("/" in str(key.value) for key, _ in entry.value)
+
+
+def default_line(file: Path, group: str, choice: str) -> int:
+    """The line of a conf file's defaults list that names a choice of a group; 0 if none does."""
+    with suppress(OSError, UnicodeDecodeError, yaml.YAMLError):
+        root = yaml.compose(file.read_text(encoding="utf-8"))
+        if isinstance(root, yaml.MappingNode):
+            return next((line for *base, line in _defaults(root, group) if base == [group, choice]), 0)
+    return 0
 
 
 def _choice(word: str, folders: Sequence[Path]) -> tuple[str, str] | None:
@@ -105,26 +137,33 @@ def _leaf(part: str) -> str:
 
 def _places(group: str, choice: str, folders: Sequence[Path]) -> Places:
     """Those of a conf file over those of the files that it builds on."""
-    file = conf_file(f"{group}/{choice}", folders)
-    text = file.read_text(encoding="utf-8") if file else ""
-    root = yaml.compose(text)
-    if file is None or not isinstance(root, yaml.MappingNode):
-        return {}
     found: Places = {}
-    for below, base in _bases(root, group):
-        found |= _places(below, base, folders)
-    prefix = "" if GLOBAL.search(text) else f"{group}."
-    return found | {part: (file, line) for part, line, _ in _parts(root, prefix)}
+    for below, file in _built_on(group, choice, folders):
+        text = file.read_text(encoding="utf-8")
+        prefix = "" if GLOBAL.search(text) else f"{below}."
+        found |= {part: (file, line) for part, line, _ in _parts(yaml.compose(text), prefix)}
+    return found
 
 
 def _bases(root: yaml.MappingNode, group: str) -> Iterator[tuple[str, str]]:
     """Group and choice of each entry of a defaults list."""
-    entries = next((value for key, value in root.value if key.value == "defaults"), None)
-    for entry in entries.value if isinstance(entries, yaml.SequenceNode) else []:
+    return ((of, choice) for of, choice, _ in _defaults(root, group))
+
+
+def _defaults(root: yaml.MappingNode, group: str) -> Iterator[tuple[str, str, int]]:
+    """Group, choice and line of each entry of a defaults list."""
+    for entry in _entries(root):
         if isinstance(entry, yaml.ScalarNode) and entry.value != "_self_":
-            yield group, entry.value
+            yield group, entry.value, entry.start_mark.line + 1
         for key, value in entry.value if isinstance(entry, yaml.MappingNode) else []:
-            yield str(key.value).removeprefix("override").strip().lstrip("/"), str(value.value)
+            named = str(key.value).removeprefix("override").strip().lstrip("/")
+            yield named, str(value.value), key.start_mark.line + 1
+
+
+def _entries(root: yaml.MappingNode) -> list[yaml.Node]:
+    """Those of a conf file's defaults list."""
+    entries = next((value for key, value in root.value if key.value == "defaults"), None)
+    return entries.value if isinstance(entries, yaml.SequenceNode) else []
 
 
 def _parts(node: yaml.Node | None, prefix: str = "") -> Iterator[tuple[str, int, yaml.Node]]:

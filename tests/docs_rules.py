@@ -109,7 +109,7 @@ def shortened(words: Sequence[str]) -> list[str]:
     """The words of a sweep with those that make it short; others as they are."""
     if words[:1] == ["report"]:
         return [*words, *LOOKS]
-    if {"--help", "--cfg"} & set(words) or (words and words[0] in COMMANDS and words[0] != "submit"):
+    if {"--help", "--cfg"} & set(words) or (words and words[0] in COMMANDS and words[0] not in ("submit", "doctor")):
         return list(words)
     sweeps = [word for word in words if word.startswith("+sweep=")]
     fewer = FEWER.get(sweeps[0], FEWER[""]) if sweeps else ()

@@ -312,6 +312,32 @@ def _add(found: dict[int, tuple[Metrics, str]], report: EpochReport) -> None:
         found[trial.trial] = (points, trial.state)
 
 
+@contextlib.contextmanager
+def aid(code: str, *words: str, env: Mapping[str, str]) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """A Python process, and the line that it says once it is ready; it ends with its stdin, and all it started too."""
+    popen = subprocess.Popen(
+        [sys.executable, "-c", code, *words],
+        env=os.environ | env,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    below: list[Process] = []
+    try:
+        assert popen.stdin and popen.stdout
+        line = popen.stdout.readline()
+        below = descendants(popen.pid)
+        yield popen, line
+        below += descendants(popen.pid)
+        popen.communicate("", timeout=PATIENCE)
+    finally:
+        popen.kill()
+        popen.communicate()
+        for one in below:
+            one.kill()
+
+
 def contents(folder: Path) -> dict[str, bytes]:
     """Every file below a folder."""
     return {str(file.relative_to(folder)): file.read_bytes() for file in sorted(folder.rglob("*")) if file.is_file()}

@@ -10,6 +10,7 @@ import sys
 import tomllib
 from collections.abc import Iterator
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,10 @@ HEIGHT = {"core": 0, "search": 1, "tracking": 1, "report": 1, "sweep": 2, "door"
 DOOR = HEIGHT["door"]
 
 # What the package can do without: an extra brings it.
-OPTIONAL = {"cmaes"}
+OPTIONAL = {"cmaes", "numba", "triton"}
+ON_GPUS = {"lca_sweep.core.kernels", "lca_sweep.core.fused"}  # Triton, without which a GPU trains in plain torch
+COMPILED = {"lca_sweep.core.passes", "lca_sweep.core.compiled"}  # numba, without which a CPU does
+NEEDS = dict.fromkeys(ON_GPUS, "triton") | dict.fromkeys(COMPILED, "numba")
 # Who may import which framework; whatever is not named here belongs to the standard library or to nobody.
 HOMES = {
     "cmaes": {"search"},
@@ -32,6 +36,7 @@ HOMES = {
     "jinja2": {"report"},
     "matplotlib": {"report"},
     "mlflow": {"tracking"},
+    "numba": {"core"},
     "numpy": {"core", "search", "report", "sweep"},
     "omegaconf": {"door"},
     "optuna": {"search", "sweep"},
@@ -47,6 +52,7 @@ HOMES = {
     "sqlalchemy": {"search"},
     "torch": {"core", "sweep", "report"},
     "tqdm": {"core"},
+    "triton": {"core"},
     "yaml": {"search", "tracking", "report", "sweep", "door"},
 }
 WORKER = "lca_sweep.sweep.trainable"  # what Ray's workers import
@@ -74,7 +80,8 @@ def name_of(file: Path) -> str:
 
 
 FILES = {name_of(file): file for file in sorted(PACKAGE.rglob("*.py"))}
-CORE = [name for name in FILES if name.split(".")[1:2] == ["core"]]
+HERE = [name for name in FILES if name not in NEEDS or find_spec(NEEDS[name])]  # what can be imported
+CORE = [name for name in HERE if name.split(".")[1:2] == ["core"] and name not in COMPILED]
 every_module = pytest.mark.parametrize("module", FILES)
 
 
@@ -234,14 +241,26 @@ def test_worker_loads_only_ray_and_the_core() -> None:
 
 def test_importing_prints_nothing() -> None:
     """On stdout, nor (see `python`) on stderr, not even a warning of ours."""
-    assert python("\n".join(f"import {module}" for module in FILES)) == ""
+    assert python("\n".join(f"import {module}" for module in HERE)) == ""
+
+
+def test_only_a_gpu_needs_triton() -> None:
+    """Nobody imports it, nor what imports it, before a GPU is trained on."""
+    others = [module for module in FILES if module not in ON_GPUS]
+    assert "triton" not in loaded_by(others)
+
+
+def test_nothing_but_training_loads_numba() -> None:
+    """It takes half a second; `epoch` loads what needs it when the first bucket is trained."""
+    assert "numba" not in loaded_by([module for module in FILES if module not in COMPILED])
 
 
 def project() -> dict[str, list[Requirement]]:
-    """Requirements in pyproject.toml: for the package itself under "", and for each extra."""
+    """Requirements in pyproject.toml: for the package itself under "", and for each extra; on others, not on itself."""
     table = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = {"": table["dependencies"], **table["optional-dependencies"]}
-    return {extra: [Requirement(line) for line in lines] for extra, lines in extras.items()}
+    found = {extra: [Requirement(line) for line in lines] for extra, lines in extras.items()}
+    return {extra: [need for need in needs if need.name != table["name"]] for extra, needs in found.items()}
 
 
 def test_what_is_imported_is_declared_and_no_more() -> None:
@@ -258,4 +277,6 @@ def test_constraints_pin_each_requirement_within_its_range() -> None:
     pins = {canonicalize_name(match[1]): match[2] for match in exact if match}
     assert len(pins) == len(exact)
     for requirement in [requirement for group in project().values() for requirement in group]:
+        if canonicalize_name(requirement.name) == "lca-sweep":  # an extra made of others
+            continue
         assert requirement.specifier.contains(pins[canonicalize_name(requirement.name)]), requirement

@@ -220,7 +220,7 @@ def played(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Round, Ro
 @pytest.mark.slow
 def test_a_sweep_whose_processes_are_killed_is_equal(played: tuple[Round, Round]) -> None:
     undisturbed, disturbed = played
-    assert undisturbed.books is not None
+    assert undisturbed.books is not None, undisturbed.scene.findings
     assert not lawless_of(undisturbed), "not even undisturbed"
     assert is_clean(undisturbed, [disturbed]), report(undisturbed, [disturbed])
     states = Counter(trial.state.name for trial in undisturbed.books.trials)

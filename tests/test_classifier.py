@@ -99,6 +99,25 @@ def test_what_is_no_image_is_refused_in_a_line(pixels: Any, says: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_pixels_that_were_scaled_already_are_told_of_once() -> None:
+    """The warning names whoever asked, and is no error."""
+    model = Classifier(network([6, 5, 3]), 16.0, 5)
+    with pytest.warns(UserWarning, match=r"none is above 1, but .* from 0 to 16; do not scale them$") as caught:
+        first = model.probabilities(PIXELS / 16)
+        for again in (PIXELS / 16, PIXELS > 8, PIXELS):
+            model.probabilities(again)
+    assert len(caught) == 1 and caught[0].filename == __file__
+    assert first["probability"].shape == (3, 3)
+
+
+def test_what_may_be_so_is_not_warned_of() -> None:
+    """Warnings are errors here: black images, one pixel above 1, and data whose pixels are shares of 1."""
+    black = np.zeros((2, 6))
+    for pixels in (black, black + np.eye(6)[:2] * 1.5, black[:0]):
+        Classifier(network([6, 5, 3]), 16.0, 5).probabilities(pixels)
+    Classifier(network([6, 5, 3]), 1.0, 5).probabilities(black + 0.5)
+
+
 def test_no_images_have_no_answers() -> None:
     answer = CLASSIFIER.probabilities(np.empty((0, 6)))
     assert answer["probability"].shape == answer["std"].shape == (0, 3)

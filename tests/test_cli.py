@@ -18,10 +18,12 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 
 from lca_sweep import __version__, cli
 from lca_sweep.commands import COMMANDS
+from lca_sweep.completing import OPTIONS
 from lca_sweep.compose import compose, config_dir, groups
 from lca_sweep.config import Config
 from lca_sweep.core.errors import UserError
 from lca_sweep.core.knobs import flat
+from lca_sweep.manual import MANUAL
 from lca_sweep.search.space import Space
 
 SWEEPS = groups([config_dir()])["sweep"]
@@ -333,6 +335,56 @@ def test_a_word_asks_for_tracebacks_too(
 # --- flags ---
 
 
+def test_help_of_a_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert MANUAL.keys() == COMMANDS.keys()
+    for command in COMMANDS:
+        pages = []
+        for words in (["help", command], [command, "--help"], [command, "x", "-h"]):
+            assert cli.main(words) == 0
+            pages.append(capsys.readouterr().out)
+        assert len(set(pages)) == 1 and pages[0].startswith(f"python -m lca_sweep {command} ")
+        assert max(map(len, pages[0].splitlines())) <= 80
+        assert all(option in pages[0] for option in OPTIONS.get(command, ()))
+    assert cli.main(["help"]) == 0 and capsys.readouterr().out == cli.usage([cli.config_dir()])
+
+
+def test_a_conf_folder_may_stand_before_a_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "sweep").mkdir()
+    (tmp_path / "sweep" / "own.yaml").write_text("# @package _global_\ntrainer: {epochs: 0}\n")
+    for words in (["--config-dir", str(tmp_path), "doctor"], ["doctor", "--config-dir", str(tmp_path)]):
+        assert cli.main([*words, "+sweep=own"]) == 2
+        assert "own.yaml, line 2: trainer.epochs=0: must be >= 1" in capsys.readouterr().err
+
+
+def test_a_config_that_cannot_be_run_is_shown_and_refused(door: Door, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["--cfg", "job", "trainer.epochs=0"]) == 2
+    out, err = capsys.readouterr()
+    assert "epochs: 0" in out and err == "lca_sweep: trainer.epochs=0: must be >= 1\n" and not door.started
+
+
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        (["model.width=50"], "model.width"),
+        (["trainer={lr: 0.2, epochs: 3}"], "trainer.lr"),
+        (["sweep.space.trainer.batch_seed.value=3", "trainer.batch_seed=4"], "trainer.batch_seed"),
+    ],
+)
+def test_a_knob_that_every_trial_has_otherwise_is_refused(
+    door: Door, capsys: pytest.CaptureFixture[str], words: list[str], name: str
+) -> None:
+    assert cli.main(["+sweep=mnist", *words]) == 2
+    err = capsys.readouterr().err
+    assert f": {name} is searched, so that this would change nothing; " in err and f"'~sweep.space.{name}'" in err
+    assert cli.main(["+sweep=mnist", *words, f"~sweep.space.{name}"]) == 0 and len(door.started) == 1
+
+
+def test_a_knob_that_only_some_trials_search_may_be_set(door: Door) -> None:
+    """In mnist.yaml the prior's weight is searched where there is a prior."""
+    assert cli.main(["+sweep=mnist", "prior.weight=0.5"]) == 0
+    assert door.started[0][0].prior.weight == 0.5
+
+
 def test_help_is_one_screen_with_every_group_and_choice(door: Door, capsys: pytest.CaptureFixture[str]) -> None:
     for flag in ("--help", "-h"):
         assert cli.main([flag, "trainer.lr=0.3"]) == 0
@@ -384,7 +436,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("words", "pieces"),
     [
-        (["--cfg", "job", "+sweep=smoke", "trainer.lr=0.25"], ["lr: 0.25", "name: digits", "space:"]),
+        (["--cfg", "job", "+sweep=smoke", "trainer.epochs=3"], ["epochs: 3", "name: digits", "space:"]),
         (["trainer.lr=0.25", "-c", "job", "-p", "trainer", "sweep.space.init.seed={low: 0, high: 2}"], ["lr: 0.25"]),
         (["--cfg", "job", "--resolve", "prior.spike=${trainer.beta1}"], ["spike: 0.9"]),
         (["--info", "defaults", "+sweep=smoke"], ["sweep/smoke", "data/digits"]),

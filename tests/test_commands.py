@@ -41,7 +41,7 @@ def test_list_names_all(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert head.split() == ["sweep", "state", "trials", "best", "changed"]
     by_name = {line.split()[0]: line for line in lines}
     assert by_name.keys() == {"mine", "other"}
-    assert "interrupted" in by_name["mine"] and "6 (2 complete, 1 pruned, 1 failed, 1 running)" in by_name["mine"]
+    assert "interrupted" in by_name["mine"] and "6 (2 complete, 1 pruned, 1 failed, 1 unfinished)" in by_name["mine"]
     assert "0.7500, trial 2" in by_name["mine"] and "done" in by_name["other"]
     assert contents(here) == before
 
@@ -156,7 +156,7 @@ def test_set_that_nobody_hears(here: Path, capsys: pytest.CaptureFixture[str]) -
     [
         (["list", "mine"], "list: write list [--json] [sweep.dir=...]"),
         (["list", "--long"], "list: write list [--json] [sweep.dir=...]"),
-        (["list", "sweep.trials=3"], "list: sweep.trials=3: may only be sweep.dir="),
+        (["list", "sweep.trials=3"], "list: sweep.trials=3: not for this command, which takes sweep.dir="),
         (["status", "a", "b"], "status: write status [NAME] [--json] [sweep.dir=...]"),
         (["status", "mina"], "status mina: no sweep of that name in sweeps; did you mean 'mine'?"),
         (["status", "sweep.dir=nowhere"], "status: no sweeps in nowhere"),
@@ -178,9 +178,17 @@ def test_set_that_nobody_hears(here: Path, capsys: pytest.CaptureFixture[str]) -
         ),
         (["set", "mine"], "set: write set NAME trials=64 concurrency=2, or one of the two"),
         (["set", "trials=3"], "set: write set NAME trials=64 concurrency=2, or one of the two"),
+        (
+            ["set", "mine", "trails=9"],
+            "set: trails=9: not understood; did you mean 'trials'?; write set NAME trials=64 concurrency=2, "
+            "or one of the two",
+        ),
         (["set", "mine", "trials=0"], "set: trials=0: must be a whole number >= 1"),
         (["set", "mine", "concurrency=many"], "set: concurrency=many: must be a whole number >= 1"),
-        (["set", "mine", "pack.size=3"], "set: pack.size=3: may only be sweep.dir="),
+        (
+            ["set", "mine", "pack.size=3"],
+            "set: pack.size=3: not understood; write set NAME trials=64 concurrency=2, or one of the two",
+        ),
         (
             ["set", "mine", "trials=64", "concurrency=2"],
             "set mine: nobody runs it; the command that began it does that, with sweep.trials=64 cluster.packs=2 added",

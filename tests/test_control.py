@@ -20,7 +20,7 @@ from lca_sweep import cli
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
-BASE = ("+sweep=smoke", "sweep.name=s", "cluster.packs=2", "model.width=16")
+BASE = ("+sweep=smoke", "sweep.name=s", "cluster.packs=2")
 SHORT = (*BASE, "trainer.epochs=3", "search=random")
 
 
@@ -58,6 +58,11 @@ def test_a_running_sweep_hears_other_shells(
         4: "enqueue",
     }
     assert "done" in said(capfd, "list") and "s: done" in said(capfd, "status")
+    said(capfd, "enqueue", "s", "trainer.lr=0.123")
+    again = sweep(tmp_path, *words[:-2], "sweep.trials=8", words[-1])
+    assert (again.code, again.err) == (0, "") and "starts" not in again.out
+    assert "sweep s: nothing is left to do; sweep.trials=16 would extend it\n" in again.out
+    assert "trial 8, put in by hand, waits: the same command with sweep.trials=9 trains it\n" in again.out
 
 
 def test_finals_end_a_sweep_and_go_on_after_a_kill(tmp_path: Path) -> None:

@@ -80,7 +80,7 @@ def test_blocks_are_of_a_kind_that_is_looked_at(page: Path, tmp_path: Path) -> N
         ("python -m lca_sweep +sweep=mnits", "exit status"),
         ("python -m lca_sweep statsu mnist", "exit status"),
         ("python -m lca_sweep show mnist first", "must be a whole number"),
-        ("python -m lca_sweep set mnist width=3", "may only be"),
+        ("python -m lca_sweep set mnist width=3", "not understood"),
         ("python -m lca_sweep submit +sweep=mnist sweep.dir=here", "the cluster has no such folder"),
         ("search.objectives='[maximize test/accuracy]'", "test/accuracy"),
         ("make tea", "no target tea"),

@@ -110,7 +110,10 @@ class Handler(BaseHTTPRequestHandler):
         self.send_response(200)
         self.send_header("Content-Length", str(promised))
         self.end_headers()
-        self.wfile.write(body)
+        if self.command == "GET":
+            self.wfile.write(body)
+
+    do_HEAD = do_GET
 
     def log_message(self, format: str, *args: object) -> None:
         pass
@@ -193,6 +196,13 @@ def test_a_good_mirror_comes_after_a_bad_one(kind: Kind, case: str, mirror: Mirr
 def test_a_good_mirror_comes_after_one_that_is_down(kind: Kind, mirror: Mirror, down: str, tmp_path: Path) -> None:
     kind.fetch(tmp_path, (down, mirror({kind.name: kind.good})))
     assert (tmp_path / kind.name).read_bytes() == kind.good
+
+
+def test_whether_a_file_can_be_had_is_asked_and_nothing_taken(mirror: Mirror, down: str) -> None:
+    there = mirror({"file": b"content"})
+    assert download.unreachable("file", (down, there)) == ""
+    reasons = download.unreachable("other", (down, there))
+    assert reasons == f"{down}: no connection; {there}: not there"
 
 
 @every_kind

@@ -6,6 +6,7 @@ import csv
 import dataclasses
 import io
 import math
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 from xml.etree import ElementTree
@@ -18,13 +19,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lca_sweep.core.perturbation import ARMS
+from lca_sweep.core.short import short_names
 from lca_sweep.report import figures
 from lca_sweep.report.portraits import image
 from lca_sweep.report.results import SweepResult, TrialResult
 from lca_sweep.report.searching import is_log, searched
-from lca_sweep.report.seeds import FEW, best_with, curves, floor_of, settings, short_names
-from lca_sweep.report.style import STYLE, Plot, inline, plain, png, svg, table_csv
+from lca_sweep.report.seeds import FEW, best_with, curves, floor_of, settings
+from lca_sweep.report.style import BLUE, GREEN, STYLE, VERMILLION, Plot, inline, plain, png, svg, table_csv
 
+Draw = Callable[[SweepResult], Plot | None]
 PAPER, SEARCH = made.paper(), made.search(40, epochs=8)
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -166,23 +169,162 @@ def test_objective_and_its_running_best() -> None:
     assert {"pruned", "failed", "best so far"} <= texts(plot)
 
 
-def test_parallel_coordinates() -> None:
+def segments(plot: Plot | None, place: int) -> list[Any]:
+    """Lines of a collection, in the order in which they were drawn."""
+    assert plot
+    return list(plot.figure.axes[0].collections[place].get_segments())  # type: ignore[attr-defined]
+
+
+def test_parallel_coordinates_span_what_is_searched() -> None:
+    """Each trial that is complete or was pruned is where its knobs are in the space, also on a logarithmic scale."""
     plot = figures.parallel(SEARCH)
-    assert plot and set(plot.table) == {"trial", *SEARCH.trials[0].params, "val/accuracy"}
-    assert plot.table["val/accuracy"] == sorted(plot.table["val/accuracy"])
-    assert {"lr", "width", "init.spike", "prior.spike", "objective"} <= {
+    assert plot and set(plot.table) == {"trial", "state", *SEARCH.trials[0].params, "val/accuracy"}
+    assert plot.table["state"] == ["pruned"] * 5 + ["complete"] * 32
+    assert {"lr", "width", "init.spike", "prior.spike", "val/accuracy"} <= {
         label.split("\n")[0] for label in (tick.get_text() for tick in plot.figure.axes[0].get_yticklabels())
     }
-    segments = plot.figure.axes[0].collections[0].get_segments()  # type: ignore[attr-defined]
-    rate = np.log([row["trainer.lr"] for row in rows(plot)])
-    place = (rate - rate.min()) / np.ptp(rate)  # a knob of the space on a logarithmic scale
-    assert [line[0][0] for line in segments] == pytest.approx(place[: len(segments)])
+    low, high = 0.003, max(0.3, *(row["trainer.lr"] for row in rows(plot)))  # some are put in from outside
+    own = [np.log(row["trainer.lr"] / low) / np.log(high / low) for row in rows(plot)]
+    assert [line[0][0] for line in segments(plot, 0)] == pytest.approx(own[:5])
+    assert [line[0][0] for line in segments(plot, 1)] == pytest.approx(own[5:-3])
+    best = {line.get_label(): line.get_xdata()[0] for line in lines(plot) if str(line.get_label()).startswith("trial ")}
+    assert best == {f"trial {t.number}": pytest.approx(x) for t, x in zip(SEARCH.complete, own[:-4:-1], strict=False)}
+    spike = [row["init.spike"] / 0.5 for row in rows(plot)]
+    assert [line[3][0] for line in segments(plot, 0)] == pytest.approx(spike[:5])
+    assert {"0.003", "40", "160", "0.5", "1e-05"} <= texts(plot)
+
+
+def test_the_better_a_trial_is_the_darker_its_line_and_pruned_ones_are_paler() -> None:
+    plot = figures.parallel(SEARCH)
+    assert plot
+    pruned, others = (plot.figure.axes[0].collections[place].get_colors() for place in (0, 1))  # type: ignore[attr-defined]
+    greys = others[:, 0].tolist()
+    assert greys == sorted(greys, reverse=True) and greys[0] > greys[-1] and max(greys) < pruned[0, 0]
+    assert "of 5 pruned ones" in plot.caption and "is at the axis' end" in plot.caption  # accuracy 0.1
 
 
 def test_choices_have_places_of_their_own() -> None:
+    """Also one that the space has and no trial took, and however many there are, their names have room."""
+    space = {"sweep": {"space": {"a": {"x": {"choices": ["c", "b", "a", "none"]}}}}}
     trials = [made.trial(n, 0.9 + 0.01 * n, {"a.x": "abc"[n % 3], "a.y": float(n)}) for n in range(6)]
-    plot = figures.parallel(made.sweep(trials))
-    assert plot and {"a", "b", "c"} <= texts(plot)
+    plot = figures.parallel(made.sweep(trials, config=space))
+    assert plot and {"a", "b", "c", "none"} <= texts(plot)
+    assert [line[0][0] for line in segments(plot, 1)] == pytest.approx([2 / 3, 1 / 3, 0])  # a, b, c
+    many = [made.trial(n, 0.9, {"a.x": f"a long name {n % 8}", "a.y": float(n)}) for n in range(8)]
+    crowded = figures.parallel(made.sweep(many))
+    assert crowded and not overlapping(crowded)
+
+
+def overlapping(plot: Plot) -> list[tuple[str, str]]:
+    """Texts of which one covers a part of another."""
+    import itertools
+
+    axes = plot.figure.axes[0]
+    written = [text for text in [*axes.texts, *axes.get_yticklabels()] if text.get_text()]
+    boxes = [(text.get_text(), text.get_window_extent()) for text in written]
+    return [(one, two) for (one, a), (two, b) in itertools.combinations(boxes, 2) if a.overlaps(b)]
+
+
+@pytest.mark.parametrize("result", [SEARCH, made.search(8), made.traded(30, made.GOAL)], ids=["many", "few", "traded"])
+def test_labels_do_not_cover_each_other(result: SweepResult) -> None:
+    plot = figures.parallel(result)
+    assert plot and not overlapping(plot)
+
+
+def looks(plot: Plot | None) -> dict[str, tuple[Any, Any]]:
+    """Colour and marker of each trial or setting that a figure names."""
+    assert plot
+    named = zip(*plot.figure.axes[0].get_legend_handles_labels(), strict=True)
+    known = {str(label): handle[0] if isinstance(handle, tuple) else handle for handle, label in named}
+    lines = {label: line for label, line in known.items() if re.match("trial |lr ", label)}
+    return {label: (line.get_color(), line.get_marker()) for label, line in lines.items()}  # type: ignore[attr-defined]
+
+
+def few_of(count: int) -> SweepResult:
+    """A search of so many trials, the last the best."""
+    rates = [0.01 * (n + 1) for n in range(count)]
+    trials = [made.trial(n, 0.9 + rate / 10, {"trainer.lr": rate, "model.width": n}) for n, rate in enumerate(rates)]
+    return made.sweep(trials, importances={"trainer.lr": 1.0})
+
+
+def test_a_trial_has_one_name_and_one_look_everywhere() -> None:
+    """Of many the three best, as trials; of few each, by its knobs: the best is blue and round."""
+    draws = (figures.accuracy, figures.by_layer, figures.parallel, figures.decisive)
+    found = [looks(draw(SEARCH)) for draw in draws]
+    first, second, third = (f"trial {trial.number}" for trial in SEARCH.complete[:3])
+    assert found == [{first: (BLUE, "o"), second: (VERMILLION, "s"), third: (GREEN, "^")}] * 4
+    wide = few_of(4)
+    drawn = [looks(draw(wide)) for draw in draws]
+    assert drawn[0] == drawn[1] and list(drawn[0])[-1].startswith("lr 0.04") and drawn[0]["lr 0.04, width 3"][0] == BLUE
+    for some in drawn[2:]:
+        assert len(some) == 3 and some.items() <= drawn[0].items()
+
+
+def test_the_best_have_their_look_in_all_figures_of_points() -> None:
+    traded = made.traded(30, made.GOAL)
+    for plot in (figures.objective(SEARCH), figures.slices(SEARCH), figures.pareto(traded), figures.objective(traded)):
+        marks = {(line.get_color(), line.get_marker()) for line in lines(plot)}
+        assert {(BLUE, "o"), (VERMILLION, "s"), (GREEN, "^")} <= marks
+    finals = made.with_finals(SEARCH)
+    plot = figures.finals(finals)
+    named = (
+        dict(zip([t.get_text() for t in plot.figure.axes[0].get_yticklabels()], finals.finals, strict=True))
+        if plot
+        else {}
+    )
+    own = {
+        number: colour
+        for number, colour in zip([t.number for t in SEARCH.complete], (BLUE, VERMILLION, GREEN), strict=False)
+    }
+    means = [line for line in lines(plot) if line.get_marker() == "o" and len(line.get_xdata()) == 1]
+    assert [line.get_color() for line in means] == [own[final.number] for final in named.values()]
+
+
+def test_the_most_important_knob_against_the_goal() -> None:
+    """Every trial that ended, at its knob and its last value; what is far worse at the edge, and told of."""
+    plot = figures.decisive(SEARCH)
+    assert plot and plot.title == "What lr does" and plot.table["state"] == ["pruned"] * 5 + ["complete"] * 32
+    for row in rows(plot):
+        trial = SEARCH.by_number[row["trial"]]
+        value = trial.history["val/accuracy"].values[-1] if trial.value is None else trial.value
+        assert (row["trainer.lr"], row["val/accuracy"]) == (trial.params["trainer.lr"], value)
+    points = {str(line.get_label()): line for line in lines(plot)}
+    assert len(points["pruned"].get_xdata()) == 5 and len(points["complete"].get_xdata()) == 29
+    assert list(points["pruned"].get_xdata()) == plot.table["trainer.lr"][:5]
+    (axes,) = plot.figure.axes
+    assert axes.get_xscale() == "log" and axes.get_xlim()[0] < 0.003 and axes.get_xlim()[1] > 0.3
+    low, high = axes.get_ylim()
+    heights = np.concatenate([np.asarray(line.get_ydata(), float) for line in points.values()])
+    assert low < heights.min() and heights.max() < high
+    edge = sum(abs(height - heights.min()) < 1e-9 for height in heights)
+    assert f"{edge} far worse than the others are drawn at the edge" in plot.caption and edge >= 4
+    assert figures.decisive(dataclasses.replace(SEARCH, importances={})) is None
+
+
+def test_the_most_important_knob_may_be_a_choice() -> None:
+    """One value that nobody took is there, too."""
+    space = {"sweep": {"space": {"prior": {"kind": {"choices": ["none", "kl", "other"]}}}}}
+    trials = [
+        made.trial(n, 0.9 + 0.001 * n, {"prior.kind": ("none", "kl")[n % 2], "trainer.lr": 0.1 + n}) for n in range(9)
+    ]
+    plot = figures.decisive(made.sweep(trials, importances={"trainer.lr": 0.2, "prior.kind": 0.8}, config=space))
+    assert plot and [tick.get_text() for tick in plot.figure.axes[0].get_xticklabels()] == ["none", "kl", "other"]
+    assert {x for line in lines(plot) for x in line.get_xdata()} == {0, 1}
+
+
+@pytest.mark.parametrize("draw", [figures.accuracy, figures.categories, figures.by_layer, figures.kept])
+def test_means_over_seeds_are_told_only_where_there_are_some(draw: Draw) -> None:
+    one, several = draw(made.paper(seeds=1)), draw(PAPER)
+    assert one and several
+    assert "seeds" not in one.caption and "band" not in one.caption and "error bars" not in one.caption
+    assert ": mean over seeds; " in several.caption
+    assert not one.caption.endswith("..") and one.caption.endswith(".")
+
+
+def test_perturbation_of_one_seed_is_a_mean_over_repeats() -> None:
+    one, several = (figures.perturbation(made.paper(seeds=seeds)) for seeds in (1, 3))
+    assert one and "mean over repeats; band" in one.caption
+    assert several and "mean over repeats and seeds (3); band" in several.caption
 
 
 def test_importances() -> None:
@@ -308,6 +450,7 @@ def test_seeds_of_unlike_length_meet_where_all_are_known() -> None:
 
 
 def test_labels() -> None:
+    """A knob's is the same whatever else is searched, also where no other of the section is."""
     layers = ["model.depth", "model.widths.0", "model.widths.1"]
     assert list(short_names(layers).values()) == ["depth", "widths.0", "widths.1"]
     assert short_names(["trainer.lr", "prior.spike", "init.spike"]) == {
@@ -315,6 +458,8 @@ def test_labels() -> None:
         "prior.spike": "prior.spike",
         "init.spike": "init.spike",
     }
+    assert short_names(["prior.spike"]) == {"prior.spike": "prior.spike"} and short_names(["a.b"]) == {"a.b": "b"}
+    assert list(short_names(["prior.kind", "prior.weight"]).values()) == ["prior.kind", "weight"]
     assert [setting.label for setting in settings(PAPER)] == ["gBP", "BP"]
     assert [setting.label for setting in settings(made.sizes())][-1] == "train_size 10000"  # by size, not by letter
     assert all(setting.label.startswith("trial ") for setting in settings(SEARCH))
@@ -348,7 +493,6 @@ each_kind = pytest.mark.parametrize(
     + [(draw, PAPER) for draw in (figures.perturbation, figures.kept)]
     + [(lambda result: figures.receptive_fields(result.trials[0], result.data), PAPER)],
 )
-Draw = Callable[[SweepResult], Plot | None]
 
 
 @each_kind

@@ -9,8 +9,8 @@ import select
 import struct
 import termios
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import closing
 
 import pytest
 from hypothesis import given
@@ -109,15 +109,6 @@ class Pty:
         os.close(self.master)
 
 
-@contextmanager
-def opened(columns: int, lines: int) -> Iterator[Pty]:
-    one = Pty(columns, lines)
-    try:
-        yield one
-    finally:
-        one.close()
-
-
 def console(one: Pty) -> Console:
     return Console(file=one.file, highlight=False, legacy_windows=False)
 
@@ -129,7 +120,7 @@ def ruler(sheet: Sheet) -> list[Text]:
 
 def test_a_terminal_that_changes_its_size(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "xterm-256color")
-    with opened(80, 24) as one:
+    with closing(Pty(80, 24)) as one:
         with Live(console(one), ruler) as live:
             for columns, lines in ((80, 24), (40, 24), (100, 30), (25, 30), (80, 24)):
                 one.resize(columns, lines)
@@ -148,7 +139,7 @@ def test_a_terminal_that_changes_its_size(monkeypatch: pytest.MonkeyPatch) -> No
 def test_a_terminal_without_a_size_is_taken_for_an_ordinary_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """As a container's may be."""
     monkeypatch.setenv("TERM", "xterm")
-    with opened(80, 24) as one:
+    with closing(Pty(80, 24)) as one:
         fcntl.ioctl(one.master, termios.TIOCSWINSZ, struct.pack("HHHH", 0, 0, 0, 0))
         with Live(console(one), ruler):
             one.until(lambda: "79 23" in one.screen.sight)
@@ -161,7 +152,7 @@ def test_colours_are_not_forced_upon_anybody(
     monkeypatch.delenv("NO_COLOR", raising=False)
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv(variable, value)
-    with opened(80, 24) as one:
+    with closing(Pty(80, 24)) as one:
         with Live(console(one), lambda sheet: [Text("green", "green")]):
             pass
         written = ""
@@ -171,7 +162,7 @@ def test_colours_are_not_forced_upon_anybody(
 
 
 def test_which_terminals_can_be_written_over(monkeypatch: pytest.MonkeyPatch) -> None:
-    with opened(80, 24) as one:
+    with closing(Pty(80, 24)) as one:
         for term, can in (("xterm", True), ("dumb", False), ("unknown", False)):
             monkeypatch.setenv("TERM", term)
             assert can_redraw(console(one)) is can
@@ -187,7 +178,7 @@ def test_forced_colours_make_no_terminal_of_a_file(monkeypatch: pytest.MonkeyPat
 
 def test_a_terminal_that_is_closed_does_not_end_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "xterm")
-    with opened(80, 24) as one:
+    with closing(Pty(80, 24)) as one:
         os.dup2(os.open(os.devnull, os.O_RDONLY), one.master)  # as if its window was closed
         with Live(console(one), ruler) as live:
             live.say(Text("into the void"))

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -14,8 +11,8 @@ from pathlib import Path
 
 import pytest
 from sweep_helpers import (
-    Process,
     Run,
+    aid,
     children,
     descendants,
     parent,
@@ -89,34 +86,10 @@ class Cluster:
 
 @pytest.fixture
 def cluster() -> Iterator[Cluster]:
-    folder = tempfile.mkdtemp(prefix="lca-", dir="/tmp")
-    env = os.environ | {"RAY_TMPDIR": folder, "PYTHONPATH": str(Path(__file__).parents[1])}
-    popen = subprocess.Popen(
-        [sys.executable, "-c", CLUSTER],
-        env=env,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    below: list[Process] = []
-    try:
-        assert popen.stdout and popen.stdin
-        found = Cluster(json.loads(popen.stdout.readline()), popen)
-        below = descendants(popen.pid)
-        yield found
-        below += descendants(popen.pid)
-        popen.stdin.close()
-        popen.wait(60)
-    finally:
-        popen.kill()
-        popen.wait()
-        for pipe in (popen.stdin, popen.stdout):
-            assert pipe
-            pipe.close()
-        for one in below:
-            one.kill()
-        shutil.rmtree(folder, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix="lca-", dir="/tmp", ignore_cleanup_errors=True) as folder:
+        env = {"RAY_TMPDIR": folder, "PYTHONPATH": str(Path(__file__).parents[1])}
+        with aid(CLUSTER, env=env) as (popen, address):
+            yield Cluster(json.loads(address), popen)
 
 
 def kill_a_node(cluster: Cluster, run: Run, folder: Path) -> None:

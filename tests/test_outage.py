@@ -435,6 +435,35 @@ def test_a_full_disk_leaves_no_half_line(tmp_path: Path, room: int) -> None:
     assert (rows, same) == ([["complete", 0], ["running", 1]], True)
 
 
+def test_a_power_cut_takes_only_what_packs_repeat(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept: list[bytes] = []  # what is on the disk, after each write that has waited for it
+    monkeypatch.setattr("os.fsync", lambda file: kept.append((tmp_path / JOURNAL).read_bytes()))
+    study = opened(journal(tmp_path))
+    study.ask([0, 0])
+    asked = len(kept)
+    for epoch in (1, 2):
+        for number in (0, 1):
+            study.report(number, epoch, epoch / 4)
+        assert len(kept) == asked + epoch - 1  # a value waits for nothing,
+        study.settle()
+        study.settle()
+        assert len(kept) == asked + epoch  # a pack's epoch once,
+        assert kept[-1] == (tmp_path / JOURNAL).read_bytes()
+    study.report(1, 3, 0.75)
+    study.finish(0, "complete", 0.5)
+    assert kept[-1] == (tmp_path / JOURNAL).read_bytes()  # and an end for all before it
+    (tmp_path / "cut").mkdir()
+    (tmp_path / "cut" / JOURNAL).write_bytes(kept[asked - 1])
+    after = opened(journal(tmp_path / "cut"))
+    assert [(row.state, row.pack, row.values) for row in after.rows()] == [("running", 0, {})] * 2
+    for epoch in (1, 2):
+        for number in (0, 1):
+            after.report(number, epoch, epoch / 4)
+    after.report(1, 3, 0.75)
+    after.finish(0, "complete", 0.5)
+    assert after.rows() == study.rows()
+
+
 def test_half_a_line_of_another_writer_is_taken_away(tmp_path: Path) -> None:
     study = opened(journal(tmp_path))
     study.ask([0])

@@ -18,6 +18,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from lca_sweep.core import EpochReport, Halving, KnobError, Network, Pack, Splits, Trial, fit
+from lca_sweep.core.engine import Engine
 from lca_sweep.core.halving import Leave, Pruner
 from lca_sweep.core.objective import Goal, Scored
 from lca_sweep.core.pack import group, initial, work
@@ -26,6 +27,15 @@ from lca_sweep.core.rng import Purpose, generator
 State = tuple[dict[str, Tensor], dict[str, Any]]
 PADDINGS = [1.0, 1.1, math.inf]
 EXTREMES = [1.0, math.inf]
+
+
+@pytest.fixture(autouse=True, scope="module", params=["cpu", "device"])
+def engine(request: pytest.FixtureRequest) -> Iterator[None]:
+    """All of this holds for packs as they are trained on a GPU, too; here on CPU tensors, without kernels."""
+    found = Engine(recorded=request.param == "device")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("lca_sweep.core.pack.engine_for", lambda device: found)
+        yield
 
 
 def start(members: list[Trial], **options: Any) -> Pack:
@@ -211,7 +221,7 @@ EPOCHS = 5
 
 
 @pytest.fixture(scope="module")
-def uninterrupted() -> Iterator[dict[float, tuple[list[EpochReport], list[State]]]]:
+def uninterrupted(engine: None) -> Iterator[dict[float, tuple[list[EpochReport], list[State]]]]:
     """For each padding: the reports of a pack halved after epochs 1, 2 and 4, and its state after each epoch."""
     found = {}
     for padding in EXTREMES:

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 import report_helpers as made
 
-from lca_sweep.report.page import write_report, write_trial
+from lca_sweep.report import tables
+from lca_sweep.report.page import render, write_report, write_trial
 from lca_sweep.report.results import SweepResult
 
 VOID = {"meta", "img", "br", "link", "input", "hr"}
@@ -76,7 +77,7 @@ def test_the_page_tells_it_all(paper: Path) -> None:
     for part in (
         "Does gBP train an ensemble as accurate as ordinary back-propagation?",
         "Best: trial 4, val/accuracy 0.9588 (10 complete).",
-        "Trial 4: test accuracy 0.9548.",
+        "Trial 4: test accuracy 0.9548, that of the stochastic pass.",
         "22 reproduced. Beside BP: gBP is better: +1.30 ± 0.48 points.",
         "0.9511 ± 0.0044",  # mean and interval of the five seeds
         "commit are those that made this page",
@@ -180,6 +181,18 @@ def test_the_runs_are_linked_and_passwords_are_not_shown(tmp_path: Path) -> None
     assert "secret" not in page.read_text(encoding="utf-8")
 
 
+def test_a_network_of_ordinary_back_propagation_is_one_and_has_no_spread() -> None:
+    analysis = made.analysis(0, bp=True)
+    one = dataclasses.replace(analysis.ensemble, subnetworks=(0.95,) * 100)
+    bp = made.trial(0, 0.95, {"trainer.algorithm": "bp"}, analysis=dataclasses.replace(analysis, ensemble=one))
+    gbp = made.trial(1, 0.94, {"trainer.algorithm": "gbp"}, analysis=made.analysis(0))
+    table = tables.best_trials(made.sweep([bp, gbp]))
+    column = dict(zip(table.head, zip(*table.rows, strict=True), strict=True))["sub-networks"]
+    assert column[0] == "0.9500" and re.fullmatch(r"0\.949\d ± 0\.001\d", column[1])
+    assert "that of the network." in tables.test_line(made.sweep([bp, gbp]))
+    assert "that of the stochastic pass." in tables.test_line(made.sweep([gbp]))
+
+
 @pytest.mark.parametrize(
     ("result", "expected"),
     [
@@ -196,6 +209,21 @@ def test_small_sweeps(result: SweepResult, expected: str, tmp_path: Path) -> Non
     reader = read(write_report(result, tmp_path))
     assert expected in reader.text
     assert ("Figures" in reader.text) == bool(list((tmp_path / "figures").iterdir()))
+
+
+def test_wide_tables_scroll_with_their_first_column_in_sight(paper: Path) -> None:
+    """By the keyboard, too: each is a region with a name; the sheet of style has the rest."""
+    reader = read(paper)
+    wide = [div for div in reader.all("div") if div.get("class") == "wide" and "tabindex" in div]
+    assert [div["aria-label"] for div in wide] == ["Claims", "Settings", "Best trials"]
+    style = re.search(r"<style>(.*?)</style>", paper.read_text(encoding="utf-8"), re.DOTALL)
+    assert style and ".wide { overflow-x: auto;" in style[1] and "position: sticky; left: 0;" in style[1]
+
+
+def test_one_seed_is_no_mean() -> None:
+    one, two = (" ".join(Reader(render(made.paper(seeds=seeds), [])).text.split()) for seeds in (1, 2))
+    assert "Numbers are of one seed." in one and "Student's t over seeds" not in one
+    assert "Numbers are mean ± half the 95 % interval (Student's t over seeds)." in two
 
 
 @pytest.mark.slow

@@ -46,7 +46,12 @@ def searched(params: dict[str, str]) -> dict[str, str]:
     [
         ({"trainer.lr": "0.0312345", "model.width": "180"}, {}, "0017 lr=0.0312 w=180"),
         ({"model.widths.0": "180", "model.widths.1": "90", "trainer.lr": "1e-05"}, {}, "0017 lr=1e-05 w=180,90"),
-        ({"prior.kind": "kl", "prior.weight": "0.1", "trainer.lr": "0.1"}, {}, "0017 lr=0.1 kind=kl weight=0.1"),
+        ({"prior.kind": "kl", "prior.weight": "0.1", "trainer.lr": "0.1"}, {}, "0017 lr=0.1 prior.kind=kl weight=0.1"),
+        (
+            {"init.spike": "0.5"},
+            {},
+            "0017 init.spike=0.5",
+        ),  # as in the figures: there is a prior.spike, searched or not
         ({"init.spike": "0.5", "prior.spike": "0.25"}, {}, "0017 init.spike=0.5 prior.spike=0.25"),
         ({"trainer.lr": "0.1"}, {"replicate.of": "3", "replicate.seed": "7"}, "0017 of 0003 seed=7 lr=0.1"),
         ({}, {}, "0017"),

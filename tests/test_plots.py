@@ -18,9 +18,11 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution
 from test_page import HOSTILE, read
 
 from lca_sweep.core.objective import Constraint, Goal, Objective, Scored, best_first
+from lca_sweep.report import style
 from lca_sweep.report.hypervolume import growth, normalised
 from lca_sweep.report.interactive import Interactive, embedded, write_search
 from lca_sweep.search import plots
+from lca_sweep.search.picture import BLUE, GREEN, GREY, PALE, VERMILLION
 from lca_sweep.search.plots import FEWEST, Picture, pictures, survivors
 from lca_sweep.search.rows import Row
 from lca_sweep.search.shown import EPOCHS, SOME, OneObjective, Shown, evenly, study_of
@@ -122,9 +124,9 @@ def test_a_knob_that_only_some_trials_have(double: list[Picture]) -> None:
     having = [one.params["init.spike"] for one in done.values() if "init.spike" in one.params]
     lines = [dict(trace["customdata"]) for trace in data(double, "parallel-1") if "customdata" in trace]
     assert len(lines) == len(done)
-    assert [line["init.spike"] == "None" for line in lines] == [line["trainer.algorithm"] == "bp" for line in lines]
-    slices = sorted(x for trace in data(double, "slices-1") if trace.get("xaxis", "x") == "x" for x in trace["x"])
-    assert slices == pytest.approx(sorted(having), rel=1e-5)
+    assert [line["init.spike"] == "None" for line in lines] == [line["algorithm"] == "bp" for line in lines]
+    slices = sorted(x for trace in data(double, "slices-1") if trace.get("xaxis") == "x2" for x in trace["x"])
+    assert slices == pytest.approx(sorted(having), rel=1e-5)  # the second of algorithm, init.spike, lr
 
 
 def test_a_search_by_two_objectives(double: list[Picture]) -> None:
@@ -289,7 +291,7 @@ def test_without_plots_there_is_no_page(tmp_path: Path) -> None:
 def test_what_is_shown_is_best_first() -> None:
     shown = Shown.of(rows(40, TWO), SPACE, TWO)
     one = OneObjective(shown, 0)
-    assert one.knobs == list(SPACE) and one.shared == ["trainer.algorithm", "trainer.lr"]
+    assert one.knobs == ["algorithm", "lr", "init.spike"] and one.shared == ["algorithm", "lr"]  # in short
     assert [one.number for one in shown.done] == best_first(
         TWO, {number: Scored(one.scores, one.violations) for number, one in complete(rows(40, TWO)).items()}
     )
@@ -303,3 +305,17 @@ def test_slices_say_what_is_grey(single: list[Picture]) -> None:
     some = [one for one in rows(24, TWO) if one.value is not None]
     broken = [replace(one, violations=(0.1,)) if one.number == 2 else one for one in some]
     assert caption(pictures(broken, SPACE, TWO), "slices-1").endswith(" Grey: trials that break a constraint.")
+
+
+def test_curves_have_the_looks_of_the_report() -> None:
+    """The three best in its colours and thick, the complete ones grey, the pruned ones paler."""
+    some = rows(24)
+    best = Shown.of(some, SPACE, ONE).done
+    looks = {
+        int(line["name"].split()[1].rstrip(",")): (line["line"]["color"], line["line"]["width"])
+        for line in data(pictures(some, SPACE, ONE), "curves")
+    }
+    assert [looks[one.number] for one in best[:3]] == [(BLUE, 2.5), (VERMILLION, 2.5), (GREEN, 2.5)]
+    assert {looks[one.number] for one in best[3:]} == {(GREY, 1.0)}
+    assert {looks[one.number] for one in some if one.state == "pruned"} == {(PALE, 1.0)}
+    assert (BLUE, VERMILLION, GREEN, GREY, PALE) == (style.BLUE, style.VERMILLION, style.GREEN, style.GREY, style.PALE)

@@ -214,6 +214,24 @@ def test_the_best_is_a_version_of_a_model(uri: str, tmp_path: Path) -> None:
         assert next(local.glob("data/*/weights.safetensors")).read_bytes() == weights
 
 
+def test_a_model_says_what_network_it_is(uri: str, tmp_path: Path) -> None:
+    """The model as `best` is now, each version for good; what somebody wrote in place of ours stays."""
+    gbp, bp = best_is(tmp_path, 0), best_is(tmp_path, 1)
+    assert bp.best
+    bp = replace(bp, best=replace(bp.best, algorithm="bp"))
+    said = []
+    for one in (gbp, bp, gbp, bp):
+        assert end(uri, tmp_path, one) == []
+        said.append(client(uri).get_registered_model("study").description)
+    assert said[0] == said[2] != said[1] == said[3] and "spike-and-slab" in said[0] and "spike" not in said[1]
+    assert "one network" in said[1] and "`std` is 0" in said[1] and "draws" not in said[1]
+    first, second = (version.description for version in versions(uri))
+    assert "spike-and-slab" in first and "spike" not in second and "ordinary back-propagation" in second
+    client(uri).update_registered_model("study", "mine")
+    end(uri, tmp_path, gbp)
+    assert client(uri).get_registered_model("study").description == "mine"
+
+
 def test_what_a_model_is_made_of(uri: str, tmp_path: Path) -> None:
     """Code, weights and JSON; nothing pickled, no images; and what pip needs to know."""
     end(uri, tmp_path, best_is(tmp_path, 0))
@@ -411,6 +429,13 @@ def served(uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterato
     yield mlflow.pyfunc.load_model(versions(uri)[0].source)
 
 
+def test_scaled_pixels_are_told_of(served: Any) -> None:
+    """Once, however often the model is asked; the answer is one all the same."""
+    with pytest.warns(UserWarning, match="pixels: none is above 1, but they are meant to be from 0 to 16") as caught:
+        answers = [served.predict(PIXELS / 16) for _ in range(3)]
+    assert len(caught) == 1 and answers[2]["probability"].shape == (2, 3)
+
+
 def ask(served: Any, question: dict[str, Any]) -> Any:
     from mlflow.pyfunc.scoring_server import invocations
 
@@ -436,7 +461,7 @@ def test_wrong_questions_in_json(served: Any) -> None:
     for question, says in (
         ({"inputs": [[1, 2]]}, r"pixels: of shape \(1, 2\); must be \(images, 6\)$"),
         ({"inputs": [[17] * 6]}, "pixels: 17 is among them; must be from 0 to 16$"),
-        ({"inputs": [[1] * 6], "params": {"draws": 0}}, "draws=0: must be >= 1$"),
+        ({"inputs": [[2] * 6], "params": {"draws": 0}}, "draws=0: must be >= 1$"),
     ):
         with pytest.raises(MlflowException, match=says) as caught:
             ask(served, question)

@@ -108,7 +108,7 @@ def test_refused_before_anything_is_written(
     message: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("lca_sweep.sweep.driver.connected", lambda cluster: contextlib.nullcontext(None))
+    monkeypatch.setattr("lca_sweep.sweep.driver.connected", lambda cluster, meanwhile: contextlib.nullcontext(None))
     assert main(["+sweep=smoke", f"sweep.storage={place}"]) == 2
     said = capsys.readouterr()
     (line,) = said.err.splitlines()

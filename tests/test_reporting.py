@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import html
 import json
 import os
 import re
@@ -12,7 +14,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace as replaced
 from pathlib import Path
@@ -148,6 +150,7 @@ def test_interactive_plots_lie_beside_the_page_which_links_to_them(made: Path) -
     assert told == pytest.approx(values, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_no_interactive_plots_cost_no_report(
     copy: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -173,15 +176,45 @@ def test_mlflow_has_the_same_files(made: Path) -> None:
 # --- report NAME ---------------------------------------------------------------------------------------------------
 
 
-def test_the_command_makes_it_anew_and_the_analysis_once(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_makes_it_anew_and_the_analysis_once(
+    made: Path, copy: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The same to the byte, but for the folder that it is in."""
     old = contents(copy / "sweeps/told")
+    old["report/report.html"] = old["report/report.html"].replace(bytes(made), bytes(copy))
     shutil.rmtree(copy / "sweeps/told/report")
     assert main(["report", "told"]) == 0
     out = capsys.readouterr()
     assert (out.out.splitlines()[1:], out.err) == (["sweeps/told/report/report.html"], "")
     new = contents(copy / "sweeps/told")
-    assert {name for name in old if old[name] != new.get(name)} <= {"report/report.html"}, "but for MLflow's address"
+    assert {name for name in old if old[name] != new.get(name)} == set()
     assert old.keys() == new.keys()
+
+
+def link(page: Path) -> str:
+    """Where `Runs in MLflow` leads to."""
+    found = re.search(r'<a href="([^"]*)" rel="noreferrer">Runs in MLflow</a>', page.read_text())
+    return html.unescape(found[1]) if found else ""
+
+
+@pytest.mark.slow
+def test_the_link_to_the_runs_needs_the_store_alone(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """From whatever folder one asks; where the store is gone or damaged, the report has none, and says why."""
+    page, store = copy / "sweeps/told/report/report.html", copy / "mlflow.db"
+    told = link(page)
+    assert told.startswith("http://127.0.0.1:5000/#/experiments/") and known(copy).uid in told
+    with contextlib.chdir("/"):
+        page.unlink()
+        assert main(["report", "told", f"sweep.dir={copy / 'sweeps'}"]) == 0
+    assert link(page) == told
+    content = store.read_bytes()
+    for damaged in (None, b"no database" * 100):
+        store.unlink() if damaged is None else store.write_bytes(damaged)
+        capsys.readouterr()
+        assert main(["report", "told"]) == 0
+        lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("no link to the runs: ")]
+        assert link(page) == "" and len(lines) == (damaged is not None)
+    store.write_bytes(content)
 
 
 def test_here_it_is_what_it_was_on_ray(copy: Path) -> None:
@@ -194,6 +227,7 @@ def test_here_it_is_what_it_was_on_ray(copy: Path) -> None:
     assert [file.read_bytes() for file in files] == before
 
 
+@pytest.mark.slow
 def test_another_analysis_is_another(copy: Path) -> None:
     file = copy / "sweeps/told" / layout.trial(best(copy)) / FILE
     before = json.loads(file.read_bytes())
@@ -216,7 +250,10 @@ def test_another_analysis_is_another(copy: Path) -> None:
         (["a", "b"], "report: write report NAME or report NAME sweep.dir=..."),
         (["tolt"], "report tolt: no sweep of that name in sweeps; did you mean 'told'?"),
         (["told", "sweep.dir=there"], "report told: no sweep of that name in there"),
-        (["told", "trainer.lr=1"], "report: trainer.lr=1: may only be sweep.{dir,storage}=, search.storage=, "),
+        (
+            ["told", "trainer.lr=1"],
+            "report: trainer.lr=1: not for this command, which takes sweep.{dir,storage}=, search.storage=, ",
+        ),
         (["told", "analysis.trials=-1"], "analysis.trials=-1: must be >= 0"),
         (["told", "analysis.trials=many"], "analysis.trials=many: must be a whole number, >= 0"),
         (["told", "analysis=al"], "analysis=al: no such choice of analysis; did you mean 'all'?"),
@@ -236,6 +273,7 @@ def test_a_study_that_is_gone(copy: Path, capsys: pytest.CaptureFixture[str]) ->
     assert "the study told at " in capsys.readouterr().err and not journal.exists()
 
 
+@pytest.mark.slow
 def test_what_is_damaged_is_made_anew_or_told(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder, number = copy / "sweeps/told", best(copy)
     before = (folder / layout.trial(number) / FILE).read_bytes()
@@ -310,7 +348,7 @@ def test_whoever_asks_for_an_end_does_not_wait_for_figures(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Asked while the last trial was trained, say."""
-    monkeypatch.setattr("lca_sweep.sweep.driver._Driver.work_left", lambda driver: bool(driver.stopping.ask(reason)))
+    monkeypatch.setattr("lca_sweep.sweep.running.Running.work_left", lambda sweep: bool(sweep.stopping.ask(reason)))
     monkeypatch.setattr("lca_sweep.sweep.reporting.write_report", lambda result, folder: folder / "report.html")
     monkeypatch.setattr(
         "lca_sweep.sweep.reporting.write_trial", lambda trial, data, folder: copy / "sweeps/told/trials"
@@ -379,11 +417,17 @@ def test_a_storage_is_found_under_the_name_that_the_sweep_began_with(study: str,
     assert storage_of(own, tmp_path / "s.1", "0123abcd4567", study) == storage_at(str(tmp_path / "s.1"))
 
 
-def test_what_is_not_needed_is_not_loaded() -> None:
-    """By a sweep that starts: figures and importances cost seconds, and memory for as long as it runs."""
-    code = "import sys, lca_sweep.sweep.driver; print(*HEAVY & {*sys.modules})".replace(
-        "HEAVY", "{'matplotlib', 'plotly', 'sklearn', 'optuna.importance', 'optuna.visualization'}"
-    )
+@pytest.mark.parametrize(
+    ("module", "heavy"),
+    [
+        # by a sweep that starts: what it needs next is loaded while Ray's processes start
+        ("driver", ("torch", "ray", "mlflow", "matplotlib", "sklearn")),
+        # by one that runs: figures and importances cost seconds, and memory for as long as it runs
+        ("running", ("matplotlib", "plotly", "sklearn", "optuna.importance", "optuna.visualization", "ray", "mlflow")),
+    ],
+)
+def test_what_is_not_needed_is_not_loaded(module: str, heavy: Sequence[str]) -> None:
+    code = f"import sys, lca_sweep.sweep.{module}; print(*{{*{heavy}}} & {{*sys.modules}})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
     assert done.stdout == "\n"
 

@@ -19,6 +19,8 @@ from compose_helpers import compose
 from services_helpers import Server, Services, status
 from sweep_helpers import Process, contents, descendants, free_port, poll, process, reported, running
 
+from lca_sweep.sweep.tuning import environment
+
 pytestmark = pytest.mark.timeout(900)
 
 EVERYTHING = {"00000000", "0" * 32}  # as /proc/net/tcp writes the addresses 0.0.0.0 and ::
@@ -87,6 +89,21 @@ def test_a_ray_of_our_own_keeps_to_this_machine_and_to_itself(tmp_path: Path, mo
         written = contents(run.ray)
         assert any(name.endswith("runtime_env_agent.log") for name in written)
         assert [name for name, content in written.items() if key.encode() in content] == []
+
+
+@pytest.mark.parametrize("local", [True, False])
+def test_what_is_sent_along_with_a_worker(local: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    from ray.tune.execution import class_cache
+
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hush")
+    monkeypatch.setenv("RAY_CHDIR_TO_TRIAL_DIR", "0")
+    before = class_cache.DEFAULT_ENV_VARS, class_cache.ENV_VARS_TO_PROPAGATE
+    with environment(local=local):
+        worker = class_cache._ActorClassCache().get(type("Worker", (), {}))
+    sent = worker._default_options["runtime_env"].get("env_vars", {})
+    # with anything at all a worker is none of the processes that Ray has started beforehand
+    assert sent == ({} if local else {"PL_DISABLE_FORK": "1", "RAY_CHDIR_TO_TRIAL_DIR": "0"})
+    assert before == (class_cache.DEFAULT_ENV_VARS, class_cache.ENV_VARS_TO_PROPAGATE)
 
 
 def test_where_one_listens_is_seen() -> None:

@@ -9,12 +9,12 @@ from core_strategies import (
     CLASSES,
     INPUTS,
     certain,
+    digits_networks,
     made_up,
     networks,
     plain_accuracy,
     random_network,
     seeds,
-    trained_digits,
 )
 from hypothesis import given
 from hypothesis import strategies as st
@@ -117,13 +117,17 @@ def test_a_certain_network_loses_nothing_with_its_absent_weights() -> None:
 
 
 def test_on_digits_the_surest_half_does_the_work() -> None:
-    """By pi it does as well as the whole; a tenth of the weights no longer does, nor does the other half."""
-    data, network = load("digits"), trained_digits()
-    found = kept_curve(network, data.test, data.scale, seed=0, kept=(1.0, 0.6, 0.1))
-    whole, half, tenth = found.mean_network
+    """By pi it does as well as the whole; a tenth of the weights no longer does, nor does the other half.
+
+    On the average of four networks: by the rounding of one processor or another a single one loses up to 0.03.
+    """
+    data, four = load("digits"), digits_networks(*range(4))
+    found = [kept_curve(one, data.test, data.scale, seed=0, kept=(1.0, 0.6, 0.1)) for one in four]
+    whole, half, tenth = np.mean([one.mean_network for one in found], 0)
     assert half > whole - 0.02 and tenth < whole - 0.2
-    members = found.subnetworks.mean(1)
+    members = np.mean([one.subnetworks.mean(1) for one in found], 0)
     assert members[1] > members[0] - 0.02 and members[2] < members[0] - 0.2
+    network = four[0]
     place = removal(network)
     size = len(flat(place))
     other = [torch.where(p < 0.4 * size, w, 0.0) for w, p in zip(network.mean(), place, strict=True)]

@@ -260,6 +260,7 @@ def test_no_access(s3: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert told(lambda: storage_at(f"s3://{BUCKET}", "s").names("")) == "access denied"
 
 
+@pytest.mark.slow
 def test_no_server(s3: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
     assert told(storage_at(f"s3://{BUCKET}", "s").check) == "not reachable"

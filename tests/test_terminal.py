@@ -10,8 +10,7 @@ import select
 import struct
 import termios
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -76,18 +75,9 @@ class Terminal:
                     self.frames.append(self.screen.sight)
 
 
-@contextmanager
-def terminal(columns: int, lines: int) -> Iterator[Terminal]:
-    one = Terminal(columns, lines)
-    try:
-        yield one
-    finally:
-        one.close()
-
-
 def test_a_terminal_of_forty_columns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "xterm-256color")
-    with terminal(40, 14) as one:
+    with closing(Terminal(40, 14)) as one:
         run = start(tmp_path, *WORDS, stdout=one.slave, stderr=one.slave)
         try:
             poll(lambda: any("at epoch" in line for line in one.screen.sight) or run.over(), "epoch")
@@ -124,7 +114,7 @@ def test_a_line_an_event_where_there_is_no_terminal(
     for name, value in setting.items():
         monkeypatch.setenv(name, value)
     if setting["TERM"] == "dumb":
-        with terminal(80, 24) as one:
+        with closing(Terminal(80, 24)) as one:
             run = start(tmp_path, *WORDS, stdout=one.slave, stderr=one.slave)
             try:
                 poll(run.over, "end")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import gc
 import os
+import warnings
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -19,6 +20,8 @@ from storage_helpers import Memory
 
 from lca_sweep.core import epoch
 from lca_sweep.core.bar import Bar
+from lca_sweep.core.engine import Engine
+from lca_sweep.core.errors import SlowerWarning
 from lca_sweep.core.halving import Halving, Hyperband, KeepAll
 from lca_sweep.core.knobs import flat
 from lca_sweep.core.network import ABOUT, WEIGHTS, Network
@@ -363,6 +366,33 @@ def test_other_errors_are_raised(error: Exception, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("lca_sweep.core.train.train_epoch", failing(error))
     with pytest.raises(type(error)):
         worker(plan(Memory()), config()).step()
+
+
+def test_what_slows_a_gpu_is_told_with_the_pack(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray's workers have nobody to warn; what has nothing to do with it stays a warning."""
+
+    def engine_for(device: str) -> Engine:
+        warnings.warn("plain torch, and slower: no compiler", SlowerWarning, stacklevel=1)
+        return Engine(recorded=True)
+
+    def train_epoch(*args: Any) -> Any:
+        if args[0].epoch == 2:
+            warnings.warn("no graph", SlowerWarning, stacklevel=1)
+            warnings.warn("of another kind", RuntimeWarning, stacklevel=1)
+        return epoch.train_epoch(*args)
+
+    monkeypatch.setattr(module, "engine_for", engine_for)
+    monkeypatch.setattr("lca_sweep.core.train.train_epoch", train_epoch)
+    one = worker(plan(Memory()), config())
+    with pytest.warns(RuntimeWarning, match="of another kind"):
+        results = steps(one)
+    assert [result["notes"] for result in results[:4]] == [
+        ["plain torch, and slower: no compiler"],
+        [],
+        ["no graph"],
+        [],
+    ]
+    assert one.pack.engine == Engine(recorded=True) and len(told(results)) == EPOCHS
 
 
 # --- the end of a worker -------------------------------------------------------------------------------------------

@@ -264,8 +264,8 @@ def test_the_time_left_is_never_negative_and_ends_with_nothing(
                     one.pack_reported(pack, report(epoch, dict.fromkeys(live, "complete") if epoch == 4 else states))
                     live = live[:stay]
                     found = one.scene().left
-                    assert found is not None and found >= 0
-                    left.append(found)
+                    assert found is None if len(left) == 0 and pauses[0] < 10 else found is not None and found >= 0
+                    left.append(found or 0.0)
             assert left[-1] == pytest.approx(0, abs=1e-6)
             assert seconds_left(one.headline()) in (0, None)
 
@@ -502,3 +502,57 @@ def test_trials_that_failed_alike_share_a_line() -> None:
         "trials 1 to 3, 7 failed: val/loss is nan",
         "trial 9 failed: val/x is inf at epoch 4",
     ]
+
+
+def peaked(epoch: int, values: Mapping[int, tuple[str, float]]) -> dict[str, Any]:
+    trials = [
+        {"trial": n, "state": state, "metrics": {OBJECTIVE: value}, "reason": ""}
+        for n, (state, value) in values.items()
+    ]
+    return {"epoch": epoch, "trials": trials}
+
+
+def test_the_best_is_what_a_trial_has_come_to_and_not_what_it_once_had(clock: Clock) -> None:
+    """So that what is said last is what the table of results says."""
+    one = view()
+    with one:
+        one.pack_started(0, [row(n) for n in range(3)])
+        one.pack_reported(0, peaked(1, {0: ("running", 0.5), 1: ("running", 0.9), 2: ("running", 0.7)}))
+        assert one.best_line().startswith("best: 0.9000, trial 1 at epoch 1 ")
+        one.pack_reported(0, peaked(2, {0: ("running", 0.6), 1: ("running", 0.4), 2: ("pruned", 0.95)}))
+        assert one.best_line().startswith("best: 0.6000, trial 0 at epoch 2 ")
+        one.pack_broke(0, "its process died")
+        one.pack_started(0, [row(n) for n in range(2)])
+        one.pack_restored(0, 2)
+        one.pack_reported(0, peaked(1, {0: ("running", 0.5), 1: ("running", 0.9), 2: ("running", 0.7)}))  # told again
+        assert one.best_line().startswith("best: 0.6000, trial 0 at epoch 2 ")
+        one.pack_reported(0, peaked(3, {0: ("complete", 0.3), 1: ("complete", 0.3)}))
+        assert one.best_line().startswith("best: 0.3000, trial 0 at epoch 3 ")
+        one.pack_started(1, [row(n) for n in range(4, 6)])
+        one.pack_reported(1, peaked(1, {4: ("running", 0.8), 5: ("running", 0.2)}))
+        assert one.best_line().startswith("best: 0.8000, trial 4 at epoch 1 ")
+        one.pack_failed(1, [4, 5], "no room")
+        assert one.best_line().startswith("best: 0.3000, trial 0 at epoch 3 ")
+    assert [value for _, value in one.history] == [0.9, 0.6, 0.3, 0.8, 0.3]
+
+
+def test_the_past_of_a_pack_that_goes_on_is_no_news(clock: Clock) -> None:
+    """A sweep that was interrupted after epoch 2; trial 1 was pruned."""
+    one = view()
+    one.begin([row(0), row(1, "pruned")])
+    with one:
+        one.pack_started(0, [row(0), row(1, "pruned")])
+        one.pack_restored(0, 2)
+        one.pack_reported(0, peaked(1, {0: ("running", 0.5), 1: ("running", 0.9)}))
+        assert one.best_line() == "best: none yet"
+        one.pack_reported(0, peaked(2, {0: ("running", 0.7), 1: ("pruned", 0.8)}))
+        one.pack_reported(0, peaked(3, {0: ("running", 0.6)}))
+        assert one.best_line().startswith("best: 0.6000, trial 0 at epoch 3 ")
+
+
+def test_a_pack_that_goes_on_says_where_and_with_whom(clock: Clock) -> None:
+    one = view()
+    there = dataclasses.replace(row(2), values={1: 0.5, 2: 0.5})
+    with one:
+        one.pack_started(0, [row(0, "pruned"), row(1, "complete", 0.5), there, dataclasses.replace(there, number=3)])
+    assert text(one) == "[  0:00] pack 0 goes on at epoch 3: trials 2 to 3\n"

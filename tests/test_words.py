@@ -28,8 +28,9 @@ from lca_sweep.core.errors import UserError
 from lca_sweep.core.knobs import replace
 from lca_sweep.search.reaching import reach
 from lca_sweep.search.space import Space
-from lca_sweep.sweep import doctor, driver, stopping
+from lca_sweep.sweep import doctor, running, stopping
 from lca_sweep.sweep.checks import CHECKS
+from lca_sweep.sweep.lock import locked
 from lca_sweep.sweep.machine import wrong_packages
 from lca_sweep.sweep.printing import spark
 from lca_sweep.tracking.finding import check_store, experiment_id
@@ -68,6 +69,24 @@ def test_show_tells_all_of_a_trial(here: Path, capsys: pytest.CaptureFixture[str
     assert "▁█" in lines
     assert said(capsys, "show", "0").startswith("other, trial 0: complete\n")  # of the sweep that changed last
     assert contents(here) == before
+
+
+def test_show_of_the_best(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert said(capsys, "show", "mine", "best") == said(capsys, "show", "mine", "2")
+    assert said(capsys, "show", "best").startswith("other, trial 0: complete\n")
+    begun(here, "none", [("failed", 0.5)])
+    assert refused(capsys, "show", "none", "best") == "show none: no trial is complete, so that none is the best"
+
+
+def test_show_of_one_that_waits_tells_what_it_was_put_in_with(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """And not what is the default of a knob that the sampler will choose."""
+    said(capsys, "enqueue", "mine", "trainer.lr=0.0125")
+    lines = [line.split() for line in said(capsys, "show", "mine", "5").splitlines()]
+    assert ["trainer.lr", "*", "0.0125"] in lines and ["model.width", "*", "up", "to", "the", "sampler"] in lines
+    assert ["trainer.epochs", "100"] in lines
+    told = json.loads(said(capsys, "show", "mine", "5", "--json"))
+    assert told["state"] == "waiting" and told["params"] == {"trainer.lr": 0.0125}
+    assert told["knobs"]["trainer.lr"] == 0.0125 and told["knobs"].keys() & SPACE.keys() == {"trainer.lr"}
 
 
 def test_show_as_json_has_its_keys(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -180,8 +199,11 @@ def test_resume_which(here: Path, runs: list[tuple[Config, Space]], capsys: pyte
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["mine", "trainer.lr=0.1"], "resume: trainer.lr=0.1: may only be sweep.{trials,target,"),
-        (["mine", "sweep.resume=never"], "resume: sweep.resume=never: may only be sweep.{trials,target,"),
+        (["mine", "trainer.lr=0.1"], "resume: trainer.lr=0.1: not for this command, which takes sweep.{trials,target,"),
+        (
+            ["mine", "sweep.resume=never"],
+            "resume: sweep.resume=never: not for this command, which takes sweep.{trials,target,",
+        ),
         (["mine", "sweep.trials=0"], "sweep.trials=0: must be >= 1"),
         (["mina"], "resume mina: no sweep of that name in sweeps; did you mean 'mine'?"),
         (["a", "b"], "resume: write resume [NAME] [sweep.trials=N] [sweep.dir=DIR]"),
@@ -249,6 +271,30 @@ def wrong(name: str, knobs: Mapping[str, Any]) -> str:
     return str(error.value)
 
 
+def test_doctor_looks_at_the_sweep_of_that_name(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def told(status: int, *words: str) -> str:
+        assert cli.main(["doctor", *words, "--json"]) == status
+        (sweeps,) = [one for one in json.loads(capsys.readouterr().out)["checks"] if one["name"] == "sweeps"]
+        assert sweeps["ok"] is (status == 0)
+        return str(sweeps["told"])
+
+    space = ["sweep.space.trainer.lr={low: 0.01, high: 0.3, log: true}", "sweep.space.model.width={low: 8, high: 32}"]
+    mine = ["sweep.name=mine", "sweep.trials=6", "search=random", *space, "pack.size=2"]
+    assert told(0, *mine).endswith("; mine would go on")
+    assert "begun with another pack.size: 2 -> 3" in told(1, *mine, "pack.size=3")
+    assert "mine" not in told(0, *mine, "pack.size=3", "sweep.resume=never").partition(": ")[0]
+    with locked(here / "sweeps" / "mine", print):
+        assert re.search(r"sweep mine is being run by .*; stop it \(python -m lca_sweep stop mine\)", told(1, *mine))
+
+
+def test_doctor_tells_whether_a_gpu_has_its_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lca_sweep.sweep.checks.gpus", lambda: iter(["H100, 80 GB"]))
+    monkeypatch.setattr("lca_sweep.core.engine.why_no_kernels", lambda device: "")
+    assert CHECKS["GPU"](Config()) == "H100, 80 GB; Triton's kernels work"
+    monkeypatch.setattr("lca_sweep.core.engine.why_no_kernels", lambda device: "no compiler")
+    assert CHECKS["GPU"](Config()) == "H100, 80 GB; no kernels, so training is slower: no compiler"
+
+
 def test_what_doctor_finds_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("file").write_text("no database, and no folder")
@@ -258,7 +304,7 @@ def test_what_doctor_finds_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert "this machine has" in wrong("cores", {"cluster.cpus_per_pack": 10_000})
     assert "none here that torch can use" in wrong("GPU", {"cluster.gpus_per_pack": 1.0})
     assert "RAY_ADDRESS is not set" in wrong("cluster", {"cluster.address": "auto"})
-    assert "must be HOST:PORT" in wrong("cluster", {"cluster.address": "ray://head:10001"})
+    assert "must be the cluster itself" in wrong("cluster", {"cluster.address": "ray://head:10001"})
     assert "file is not a database" in wrong("MLflow", {"tracking.uri": "sqlite:///file"})
     assert "must be like sqlite:///mlflow.db" in wrong("MLflow", {"tracking.uri": "runs"})
     assert "file is not a database" in wrong("study", {"search.storage": "sqlite:///file"})
@@ -380,7 +426,7 @@ def test_looking_into_a_store_leaves_nothing(tmp_path: Path) -> None:
     [
         ("lca-sweep ", "stop report list status enqueue set submit ui show resume doctor compare KNOBS(lca-sweep )"),
         ("lca-sweep re", "report resume KNOBS(lca-sweep re)"),
-        ("lca-sweep show ", "mine other --json sweep.dir="),
+        ("lca-sweep show ", "mine other best --json sweep.dir="),
         ("lca-sweep show mi", "mine"),
         ("lca-sweep compare mine ot", "other"),
         ("lca-sweep stop sweep.dir=nowhere ", "sweep.dir="),
@@ -412,6 +458,6 @@ def test_the_door_completes_commands_and_knobs(
 def test_exit_statuses_are_as_they_are_told() -> None:
     page = " ".join(cli.usage([]).split())
     assert "0 done; 1 no trial is complete, or doctor finds something wrong; 2 refused; 3 something was lost" in page
-    assert (driver.DONE, driver.NONE_COMPLETE, doctor.ALL_WELL, doctor.WRONG) == (0, 1, 0, 1)
+    assert (running.DONE, running.NONE_COMPLETE, doctor.ALL_WELL, doctor.WRONG) == (0, 1, 0, 1)
     assert (UserError.status, stopping.STUCK.status) == (2, 3)
     assert (stopping.INTERRUPT.status, stopping.TERMINATION.status) == (130, 143)

@@ -76,6 +76,11 @@ KNOBS = [
     Wrong("halving of one", "pruner=halving pack.size=1", ("pack.size=1: pruner=halving", "must be >= pruner.eta=2")),
     Wrong("another pruner's knob", "pruner=median pruner.eta=3", ("pruner.eta=3: has no effect", "halving")),
     Wrong("another sampler's knob", "search.sampler=random search.tpe.candidates=9", ("search.tpe.candidates=9",)),
+    Wrong(
+        "a precision that CPUs have not",
+        "trainer.precision=tf32 cluster.gpus_per_pack=0",
+        ("trainer.precision=tf32: only a GPU has it", "must be float32 with cluster.gpus_per_pack=0"),
+    ),
     Wrong("half a GPU too many", "cluster.gpus_per_pack=1.5", ("cluster.gpus_per_pack=1.5: must be a whole number",)),
     Wrong("an empty name", "sweep.name=", ("sweep.name=: must not be empty",)),
     Wrong("a name with a slash", "sweep.name=a/b", ("sweep.name=a/b: must be letters, digits",)),
@@ -152,7 +157,7 @@ FILES = [
     Wrong(
         "no package line",
         OWN,
-        ("conf/sweep/mine.yaml, line 1: sweep.trainer: no such knob", "# @package _global_"),
+        ("conf/sweep/mine.yaml, line 1: must be # @package _global_, as the file has knobs of more",),
         has("conf/sweep/mine.yaml", "trainer: {lr: 0.1}"),
     ),
     Wrong(
@@ -181,9 +186,33 @@ FILES = [
     Wrong(
         "a default that is not there",
         OWN,
-        ("no conf file model/mine.yaml", "there are: ", "paper"),
+        ("conf/sweep/mine.yaml, line 2: no model/mine.yaml (there are: ", "paper"),
         mine("defaults: [override /model: mine]\n"),
     ),
+    Wrong(
+        "a default misspelt",
+        OWN,
+        ("conf/sweep/mine.yaml, line 3: no pruner/halfing.yaml; did you mean 'halving'?",),
+        mine("defaults:\n- override /pruner: halfing\n"),
+    ),
+    Wrong(
+        "another package line",
+        OWN,
+        ("conf/sweep/mine.yaml, line 2: must be # @package _global_",),
+        has("conf/sweep/mine.yaml", "# mine\n# @package global\ndefaults: [override /model: paper]\n"),
+    ),
+    Wrong(
+        "a knob that is searched",
+        "+sweep=mnist model.width=50",
+        ("model.width=50: model.width is searched", "~sweep.space.model.width"),
+    ),
+    Wrong("a knob that is searched, in a group", "+sweep=mnist 'model={width: 50}'", ("model.width is searched",)),
+    Wrong(
+        "no such range",
+        "+sweep=mnist '~sweep.space.modle'",
+        ("~sweep.space.modle: there is no such range", "'sweep.space.model'"),
+    ),
+    Wrong("help for nothing", "help shwo", ("help shwo: must be help, or help COMMAND", "'show'")),
     Wrong(
         "a value out of range",
         OWN,
@@ -193,7 +222,9 @@ FILES = [
     Wrong("cluster=ray without its address", "cluster=ray data=digits", ("RAY_ADDRESS is not set; set it",)),
 ]
 DATA = [
-    Wrong("an unknown data set", "data.name=mnits", ("data.name=mnits: must be one of mnist, ",)),
+    Wrong(
+        "an unknown data set", "data.name=mnits", ("data.name=mnits: must be one of mnist, ", "did you mean 'mnist'?")
+    ),
     Wrong("a folder that is not needed", "data=mnist data.dir=x", ("data.dir=x: mnist needs no files", "null")),
     Wrong("a file for a folder", FULL, ("data.dir=data: is no folder",), has("data")),
     Wrong(
@@ -469,9 +500,27 @@ CLUSTERS = [
     ),
     Wrong("which one", "data=digits cluster.address=auto", ("cluster.address=auto: RAY_ADDRESS is not set",)),
     Wrong(
+        "whatever runs here",
+        "data=digits cluster.address=auto",
+        ("RAY_ADDRESS=auto: must be HOST:PORT of a cluster",),
+        env={"RAY_ADDRESS": "auto"},
+    ),
+    Wrong(
+        "an open one",
+        "data=digits cluster.address=auto",
+        ("RAY_ADDRESS=local: must be HOST:PORT of a cluster",),
+        env={"RAY_ADDRESS": "local"},
+    ),
+    Wrong(
         "nonsense",
         "data=digits cluster.address=somewhere",
         ("cluster.address=somewhere: must be local, auto, or HOST:PORT",),
+    ),
+    Wrong(
+        "a GPU's precision without one",
+        "data=digits trainer.precision=tf32",
+        ("trainer.precision=tf32: only a GPU has it; must be float32 on CPUs",),
+        apart=True,
     ),
     Wrong(
         "more GPUs than there are",
@@ -514,10 +563,15 @@ COMMANDS = [
     Wrong("status of nothing", "status", ("status: no sweeps in sweeps",)),
     Wrong("show of nobody", "show mina 0", ("show mina: no sweep of that name in sweeps", "'mine'"), begun=MINE),
     Wrong("show of no trial", "show mine 17", ("show mine 17: no such trial", "it has trials 0 to 1"), begun=MINE),
-    Wrong("show of no number", "show mine best", ("show: best: must be a whole number >= 0",), begun=MINE),
+    Wrong("show of no number", "show mine first", ("show: first: must be a whole number >= 0",), begun=MINE),
     Wrong("resume nobody", "resume mina", ("resume mina: no sweep of that name in sweeps", "'mine'"), begun=MINE),
     Wrong("resume of nothing", "resume", ("resume: no sweep in sweeps was interrupted",)),
-    Wrong("resume with another knob", "resume mine pack.size=3", ("resume: pack.size=3: may only be ",), begun=MINE),
+    Wrong(
+        "resume with another knob",
+        "resume mine pack.size=3",
+        ("resume: pack.size=3: not for this command, which takes ",),
+        begun=MINE,
+    ),
     Wrong("report of nobody", "report mina", ("report mina: no sweep of that name in sweeps", "'mine'"), begun=MINE),
     Wrong("compare with nobody", "compare mine yours", ("compare yours: no sweep of that name in sweeps",), begun=MINE),
     Wrong("compare with nothing", "compare mine", ("compare: write compare A B",), begun=MINE),
@@ -653,7 +707,8 @@ def cases() -> list[Any]:
 
 
 def test_there_are_sixty_and_each_is_another() -> None:
-    assert len({one.name for one in TABLE}) == len({(one.words, one.made, one.shell) for one in TABLE}) == len(TABLE)
+    told = {(one.words, one.made, one.shell, *one.env.items()) for one in TABLE}
+    assert len({one.name for one in TABLE}) == len(told) == len(TABLE)
     assert len(TABLE) >= 60 and {one.name for one in TABLE} >= set(DEBUGGED)
 
 

@@ -13,7 +13,7 @@ import threading
 import time
 import urllib.request
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -372,6 +372,10 @@ class MemoryRegistry:
     def alias(self, name: str, alias: str, version: str) -> None:
         with self.store.call():
             self.aliases[name, alias] = version
+
+    def describe(self, name: str, description: str, instead_of: Collection[str]) -> None:
+        with self.store.call():
+            assert description in instead_of
 
     def tag(self, name: str, tags: Mapping[str, str]) -> None:
         with self.store.call():

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-from sweep_helpers import PATIENCE, ROOT, Ended, Process, descendants
+from sweep_helpers import PATIENCE, ROOT, Ended, aid, descendants
 
 from lca_sweep.checking import checked_sweep
 from lca_sweep.compose import config_dir
@@ -211,26 +211,9 @@ def ray_with(path: str, content: str) -> Made:
         with tempfile.TemporaryDirectory(prefix="lca-", dir="/tmp", ignore_cleanup_errors=True) as place:
             (Path(place) / "first" / path).parent.mkdir(parents=True)
             (Path(place) / "first" / path).write_text(content)
-            popen = subprocess.Popen(
-                [sys.executable, "-c", HEAD, str(port)],
-                env=os.environ | {"PYTHONPATH": f"{place}/first", "RAY_TMPDIR": place},
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                text=True,
-            )
-            below: list[Process] = []
-            try:
-                assert popen.stdin and popen.stdout
-                host = popen.stdout.readline().partition(":")[0]
-                below = descendants(popen.pid)
-                yield host
-                popen.communicate("", timeout=PATIENCE)
-            finally:
-                popen.kill()
-                popen.communicate()
-                for one in below:
-                    one.kill()
+            env = {"PYTHONPATH": f"{place}/first", "RAY_TMPDIR": place}
+            with aid(HEAD, str(port), env=env) as (_, address):
+                yield address.partition(":")[0]
 
     return made
 

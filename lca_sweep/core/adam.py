@@ -83,6 +83,42 @@ class _Trial:
         )
 
 
+class BatchedAdam:
+    """The same step for all trials at once, by plain tensor operations that a CUDA graph can hold.
+
+    Nothing in it is Python's, not even the number of the step, which is the caller's, as `rises`.
+    """
+
+    def __init__(self, layers: Sequence[AdamLayer], trainers: Sequence[Trainer], trained: Sequence[str]) -> None:
+        self.tensors = [[getattr(part, name) for part in layer] for layer in layers for name in trained]
+        self.clips = [{"pi": (0.0, 1.0), "m": None, "xi": (0.0, None)}[name] for _ in layers for name in trained]
+        like, self.trainer = self.tensors[0][0], trainers[0]  # of what all share
+
+        def column(values: Sequence[float]) -> Tensor:
+            return torch.tensor(values, dtype=torch.float64).to(like).view(-1, 1, 1)
+
+        self.lr = column([trainer.lr for trainer in trainers])
+        self.shrink = column([1 - trainer.lr * trainer.weight_decay for trainer in trainers])
+
+    def update(self, gradients: Sequence[Sequence[Tensor]], rises: Tensor) -> None:
+        """One step in place, as `ProjectedAdam`; `rises` (2) is the step's row of that function."""
+        rise1, rise2 = rises.unbind()
+        flat = [g for gradient in gradients for g in gradient]
+        for (w, first, second), clip, g in zip(self.tensors, self.clips, flat, strict=True):
+            first.lerp_(g, 1 - self.trainer.beta1)
+            second.lerp_(g * g, 1 - self.trainer.beta2)
+            step = first / rise1 / (second / rise2).sqrt_().add_(self.trainer.eps)
+            w.mul_(self.shrink).sub_(step.mul_(self.lr))
+            if clip:
+                w.clamp_(*clip)
+
+
+def rises(trainer: Trainer, before: int, steps: int) -> Tensor:
+    """1 - beta^step of both betas, what running means are divided by at each of so many steps: (steps, 2) float64."""
+    step = torch.arange(before + 1, before + steps + 1, dtype=torch.float64).unsqueeze(1)
+    return 1 - torch.tensor([trainer.beta1, trainer.beta2], dtype=torch.float64) ** step
+
+
 def select(layer: AdamLayer, t: int, out: int, inputs: int) -> AdamLayer:
     """One trial's part of a layer, (out, in), without padding; views."""
     return AdamLayer(*(SpikeSlab(*(p[t, :out, :inputs] for p in part)) for part in layer))

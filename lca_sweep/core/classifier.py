@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import warnings
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ class Classifier:
     network: Network
     scale: float
     seed: int
+    _warned: list[str] = field(default_factory=list, init=False, repr=False, compare=False)  # what was said once
 
     @staticmethod
     def load(folder: Path) -> Classifier:
@@ -43,7 +45,8 @@ class Classifier:
 
         `probability` is that of each class, averaged over the sub-networks, `std` their standard deviation: both
         (images, classes). The same seed (null: the trial's) draws the same sub-networks. Any numbers will do: an array
-        of any type, nested lists, a data frame. UserError, in one line, for anything else.
+        of any type, nested lists, a data frame. UserError, in one line, for anything else. Images without a pixel above
+        1 were probably scaled already: of them a UserWarning tells, once.
         """
         seed = self.seed if seed is None else seed
         require("seed", seed, Range("seed of the sub-networks", ge=0))
@@ -70,7 +73,15 @@ class Classifier:
         wrong = array[~((array >= 0) & (array <= self.scale))]  # NaN is neither
         if wrong.size:
             raise UserError(f"pixels: {wrong[0]:g} is among them; must be from 0 to {self.scale:g}")
+        if self.scale > 1 and 0 < array.max(initial=0) <= 1:
+            self._warn(f"pixels: none is above 1, but they are meant to be from 0 to {self.scale:g}; do not scale them")
         return array
+
+    def _warn(self, line: str) -> None:
+        """Say it once of this model, whatever filters are set and reset meanwhile, as MLflow does."""
+        if line not in self._warned:
+            self._warned.append(line)
+            warnings.warn(line, stacklevel=4)  # whoever asked for probabilities
 
 
 def _scale(data: dict[str, Any]) -> float:

@@ -14,11 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lca_sweep.core import cifar
+from lca_sweep.core.download import unreachable as unreachable_file
 from lca_sweep.core.errors import DataError
 from lca_sweep.core.idx import Known, fetch, read
 from lca_sweep.core.knobs import nearest
 
-__all__ = ["SOURCES", "DataError", "Images", "Source", "Splits", "load", "missing"]
+__all__ = ["SOURCES", "DataError", "Images", "Source", "Splits", "load", "missing", "unreachable"]
 
 
 @dataclass(frozen=True)
@@ -72,11 +73,18 @@ def load(name: str, *, dir: str | None = None) -> Splits:
 
 def missing(name: str, dir: str | None = None) -> list[Path]:
     """The files of a data set that are not there, and would be downloaded; nothing is read."""
-    known = [cifar.CIFAR10] if name == "cifar10" else CANONICAL
-    if name not in ("mnist_full", "fashion_mnist", "cifar10"):
-        return []
-    folder = fashion_folder(dir) if name == "fashion_mnist" else _folder(dir)
-    return [folder / file.name for file in known if not (folder / file.name).exists()]
+    download = SOURCES[name].download
+    return download.missing(dir) if download else []
+
+
+def unreachable(name: str, dir: str | None = None) -> str:
+    """Why the first missing file of a data set cannot be downloaded, in a line; empty if it can, or none is missing.
+
+    Asks its mirrors, and takes nothing.
+    """
+    download = SOURCES[name].download
+    absent = download.missing(dir) if download else []
+    return unreachable_file(absent[0].name, download.mirrors) if download and absent else ""
 
 
 def _digest(parts: Parts) -> str:
@@ -252,6 +260,20 @@ def _digits(dir: str | None) -> Parts:
 
 
 @dataclass(frozen=True)
+class Download:
+    """Files that are not in the package: where they are looked for, given data.dir, and whence they come if missing."""
+
+    folder: Callable[[str | None], Path]
+    files: Sequence[str]
+    mirrors: Sequence[str]
+
+    def missing(self, dir: str | None) -> list[Path]:
+        """The files that are not there."""
+        folder = self.folder(dir)
+        return [folder / file for file in self.files if not (folder / file).exists()]
+
+
+@dataclass(frozen=True)
 class Source:
     """How a data set is had: `parts` takes data.dir. The shape is that of an image; see Splits."""
 
@@ -259,12 +281,16 @@ class Source:
     scale: float
     shape: tuple[int, ...]
     parts: Callable[[str | None], Parts]
+    download: Download | None = None  # None: its images come with a package
 
 
+FILES = tuple(file.name for file in CANONICAL)
 SOURCES = {  # a new data set is one more line here, and its name among the choices of data.name
     "mnist": Source(10, 255.0, (28, 28), _mnist),
-    "mnist_full": Source(10, 255.0, (28, 28), _mnist_full),
-    "fashion_mnist": Source(10, 255.0, (28, 28), _fashion_mnist),
-    "cifar10": Source(cifar.CLASSES, 255.0, cifar.SHAPE, _cifar10),
+    "mnist_full": Source(10, 255.0, (28, 28), _mnist_full, Download(_folder, FILES, MIRRORS)),
+    "fashion_mnist": Source(10, 255.0, (28, 28), _fashion_mnist, Download(fashion_folder, FILES, FASHION_MIRRORS)),
+    "cifar10": Source(
+        cifar.CLASSES, 255.0, cifar.SHAPE, _cifar10, Download(_folder, (cifar.CIFAR10.name,), cifar.MIRRORS)
+    ),
     "digits": Source(10, 16.0, (8, 8), _digits),
 }

@@ -33,6 +33,20 @@ def fetch(name: str, read: Read[Content], folder: Path, mirrors: Sequence[str]) 
         raise DataError(f"{error}\ndelete it to download it again, or get it from {mirrors[0]}{name}") from error
 
 
+def unreachable(name: str, mirrors: Sequence[str]) -> str:
+    """Why the file `name` can be had from none of the mirrors, which are asked for it; empty where one has it."""
+    pooch: Any = import_module("pooch")  # it has no types
+    ask, reasons = pooch.HTTPDownloader(timeout=(3, 3)), list[str]()
+    for mirror in mirrors:
+        try:
+            if ask(mirror + name, None, None, check_only=True):
+                return ""
+            reasons.append(f"{mirror}: not there")
+        except OSError as error:
+            reasons.append(f"{mirror}: {_reason(error)}")
+    return "; ".join(reasons)
+
+
 def _download(name: str, read: Read[Content], folder: Path, mirrors: Sequence[str]) -> Content:
     failures: list[str] = []
     try:

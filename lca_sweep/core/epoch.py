@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import importlib
+from collections.abc import Callable, Sequence
+from functools import cache
+from importlib.util import find_spec
+from typing import Any, cast
+
 import torch
 from torch import Tensor
 
-from lca_sweep.core import adam
 from lca_sweep.core.adam import ProjectedAdam
-from lca_sweep.core.algorithm import Gradient
+from lca_sweep.core.device import DeviceRun, evaluate_on_device
+from lca_sweep.core.engine import multiplied
 from lca_sweep.core.gbp import cross_entropy
 from lca_sweep.core.images import Batch, Ordered
-from lca_sweep.core.metrics import prior_loss, prior_tensors, weight_metrics
+from lca_sweep.core.opened import Opened
 from lca_sweep.core.pack import Bucket, Pack
-from lca_sweep.core.prior import kl_gradient
 from lca_sweep.core.rng import Purpose, generator
 from lca_sweep.core.spikeslab import SpikeSlab
 from lca_sweep.core.subnetworks import correct
+
+Learn = Callable[[Batch, Tensor, Sequence[Tensor]], Tensor]  # of a mini-batch and its noise; the loss (trials)
 
 EVALUATION_BATCH = 1000  # images at once; fixed, because the noise drawn for an image depends on it
 
@@ -26,81 +33,88 @@ def train_epoch(pack: Pack, train: Ordered) -> dict[int, dict[str, float]]:
     pack.epoch += 1
     batch_size = pack.trainer.batch_size
     rng = generator(pack.trainer.batch_seed, Purpose.ORDER, pack.epoch)
-    order = torch.randperm(len(train.y), generator=rng).to(train.y.device)
     steps = len(train.y) // batch_size  # an incomplete batch is dropped
-    runs = [BucketEpoch(bucket, train, pack.epoch, pack.steps, batch_size) for bucket in pack.buckets]
-    box = train.box(batch_size, pack.like)
-    for rows in order[: steps * batch_size].view(steps, -1):
+    order = torch.randperm(len(train.y), generator=rng)[: steps * batch_size].view(steps, -1).to(train.y.device)
+    found = (_on_device if pack.engine.recorded else _on_cpu)(pack, train, order)
+    pack.steps += steps
+    return {number: metrics for each in found for number, metrics in each.items()}
+
+
+def _on_cpu(pack: Pack, train: Ordered, order: Tensor) -> list[dict[int, dict[str, float]]]:
+    """All buckets share a mini-batch."""
+    runs = [BucketEpoch(bucket, train, pack.epoch, pack.steps, order.shape[1]) for bucket in pack.buckets]
+    box = train.box(order.shape[1], pack.like)
+    for rows in order:
         x, y = train.batch(rows, box), train.y.index_select(0, rows)
         for run in runs:
             run.step(x, y)
-    pack.steps += steps
-    tolerance = pack.trainer.category_tolerance
-    return {number: metrics for run in runs for number, metrics in run.finish(tolerance).items()}
+    return [run.finish(pack.trainer.category_tolerance) for run in runs]
+
+
+def _on_device(pack: Pack, train: Ordered, order: Tensor) -> list[dict[int, dict[str, float]]]:
+    """Each bucket's step is whole by itself; nothing is waited for before the end."""
+    runs = [(bucket, DeviceRun.of(bucket, train)) for bucket in pack.buckets]
+    for bucket, run in runs:
+        run.begin(bucket, pack.epoch, pack.steps, order)
+    with multiplied(pack.trainer.precision):
+        for _ in range(len(order)):
+            for _, run in runs:
+                run.step()
+    return [run.finish(bucket, pack.trainer.category_tolerance) for bucket, run in runs]
 
 
 class BucketEpoch:
-    """One epoch of one bucket; between its start and `finish` the first layer lives here, without silent inputs."""
+    """One epoch of one bucket on a CPU: noise by generators; compiled passes, or one fused AdamW for each trial."""
 
     def __init__(self, bucket: Bucket, train: Ordered, epoch: int, steps: int, batch: int) -> None:
         """`steps` is the number of steps taken before this epoch."""
-        self.bucket, self.train, self.images = bucket, train, len(train.y)
-        self.algorithm = bucket.algorithm
+        self.bucket, self.opened = bucket, Opened(bucket, train)
         self.noise = Noise(bucket, Purpose.TRAIN, epoch, batch)
-        first = bucket.layers[0]
-        self.silent = adam.columns(first, train.silent)
-        self.layers = [adam.columns(first, train.heard), *bucket.layers[1:]]
-        trainers, trained = [trial.knobs.trainer for trial in bucket.trials], self.algorithm.TRAINED
-        self.optimiser = ProjectedAdam([*self.layers, self.silent], trainers, steps, trained)
-        self.weights = [layer.w for layer in self.layers]
-        self.fan_in = train.fan_in(bucket.fan_in)
-        self.no_gradient = tuple(torch.zeros_like(getattr(self.silent.w, name)) for name in trained)
-        self.has_prior = any(trial.knobs.prior.strength > 0 for trial in bucket.trials)
-        if self.has_prior:
-            weight, self.prior = prior_tensors(bucket, first.w.m)
-            real = [bucket.real(depth) for depth in range(len(self.layers))]
-            masks = [real[0][..., train.heard], *real[1:], real[0][..., train.silent]]
-            self.prior_share = [weight / self.images * mask for mask in masks]  # padding has no prior
+        self.learn = (self._by_passes if has_passes(bucket) else self._in_plain_torch)(steps)
         self.loss: list[Tensor] = []
-        # the largest activation of each hidden unit in this epoch
-        self.active = [torch.zeros_like(units, dtype=first.w.m.dtype) for units in bucket.units[1:-1]]
 
     def step(self, x: Batch, y: Tensor) -> None:
         """One mini-batch: x (heard inputs, batch), y (batch)."""
-        trace = self.algorithm.forward(self.algorithm.prepare(self.weights), self.fan_in, x, self.noise.draw())
-        loss, dz = cross_entropy(trace[-1].z, y)
-        gradients: list[Gradient] = [*self.algorithm.backward(self.weights, trace, dz), self.no_gradient]
-        if self.has_prior:
-            gradients = self._with_prior(gradients)
-        self.optimiser.update(gradients)
-        self.loss.append(loss)
-        if self.algorithm.RANDOM:
-            for active, layer in zip(self.active, trace[1:], strict=True):
-                torch.maximum(active, layer.a.amax(-1), out=active)
+        self.loss.append(self.learn(x, y, self.noise.draw()))
+
+    def _by_passes(self, before: int) -> Learn:
+        opened, trials = self.opened, self.bucket.trials
+        shares = opened.prior_share if opened.has_prior else None
+        passes = compiled().CompiledGbp(opened.trained, opened.fan_in, trials, before, shares)
+
+        def learn(x: Batch, y: Tensor, noise: Sequence[Tensor]) -> Tensor:
+            loss, activations = passes.step(x, y, noise)
+            opened.heard(activations)
+            return cast(Tensor, loss)
+
+        return learn
+
+    def _in_plain_torch(self, before: int) -> Learn:
+        opened, trainers = self.opened, [trial.knobs.trainer for trial in self.bucket.trials]
+        optimiser = ProjectedAdam(opened.trained, trainers, before, opened.algorithm.TRAINED)
+
+        def learn(x: Batch, y: Tensor, noise: Sequence[Tensor]) -> Tensor:
+            loss, gradients = opened.gradients(x, y, noise)
+            optimiser.update(gradients)
+            return loss
+
+        return learn
 
     def finish(self, tolerance: float) -> dict[int, dict[str, float]]:
-        """Put the first layer back. By trial: training loss (mean of the steps), prior's part, weights' metrics."""
-        bucket = self.bucket
-        adam.put_columns(bucket.layers[0], self.train.heard, self.layers[0])
-        adam.put_columns(bucket.layers[0], self.train.silent, self.silent)
-        loss = torch.stack(self.loss).mean(0)
-        prior = prior_loss(bucket, self.images) if self.has_prior else torch.zeros_like(loss)
-        metrics = {"train/loss": loss, "train/prior": prior}
-        if self.algorithm.RANDOM:  # else weights have neither categories nor entropy
-            pixels = self.train.nonzero.expand_as(bucket.units[0])
-            metrics |= weight_metrics(bucket, [pixels, *(active > 0 for active in self.active)], tolerance)
-        rows = torch.stack([column.double() for column in metrics.values()], 1).tolist()
-        return {
-            trial.number: dict(zip(metrics, row, strict=True)) for trial, row in zip(bucket.trials, rows, strict=True)
-        }
+        """See `Opened.close`; the training loss is the mean of the steps."""
+        return self.opened.close(self.bucket, torch.stack(self.loss).mean(0), tolerance)
 
-    def _with_prior(self, gradients: list[Gradient]) -> list[Gradient]:
-        """Add the gradient of weight * KL / images."""
-        slopes = [kl_gradient(layer.w, self.prior) for layer in [*self.layers, self.silent]]
-        return [
-            tuple(torch.addcmul(g, share, k) for g, k in zip(gradient, slope, strict=True))
-            for gradient, slope, share in zip(gradients, slopes, self.prior_share, strict=True)
-        ]
+
+@cache
+def compiled() -> Any:
+    """The module `compiled` where numba is, which it needs; else None, and all is plain torch."""
+    return importlib.import_module("lca_sweep.core.compiled") if find_spec("numba") else None
+
+
+def has_passes(bucket: Bucket) -> bool:
+    """Whether a bucket's steps go through compiled passes: these are for random weights in float32 on a CPU."""
+    m = bucket.layers[0].w.m
+    return bucket.algorithm.RANDOM and (m.device.type, m.dtype) == ("cpu", torch.float32) and compiled() is not None
 
 
 class Noise:
@@ -129,6 +143,8 @@ class Noise:
 @torch.inference_mode()
 def evaluate(bucket: Bucket, images: Ordered, purpose: Purpose, epoch: int) -> tuple[list[float], list[float]]:
     """Cross-entropy and accuracy of the (stochastic) forward pass, for every trial of a bucket."""
+    if bucket.engine.recorded:
+        return evaluate_on_device(bucket, images, purpose, epoch)
     first, *others = (layer.w for layer in bucket.layers)
     heard = SpikeSlab(*(p.gather(-1, images.heard.expand(*p.shape[:-1], -1)) for p in first))
     layers, fan_in = bucket.algorithm.prepare([heard, *others]), images.fan_in(bucket.fan_in)

@@ -19,6 +19,10 @@ class DataError(UserError):
     """A data set cannot be had as asked; the message is a line for the user, or two: what, and what to do."""
 
 
+class SlowerWarning(UserWarning):
+    """Training goes on, to the same numbers, but not as quickly as the machine could."""
+
+
 def first_line(error: BaseException) -> str:
     """An error in one line of bearable length."""
     lines = CLASS.sub("", str(error).strip(), count=1).splitlines() or [type(error).__name__]

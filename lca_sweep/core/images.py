@@ -90,7 +90,10 @@ def _shared(array: NDArray[Any]) -> Tensor:
 
 
 def load_ordered(images: Images, scale: float, device: torch.device | str, saved: float = SAVED) -> Ordered:
-    """Images as tensors on a device, ordered; rare pixels are set apart if that saves more columns than `saved`."""
+    """Images as tensors on a device, ordered; rare pixels are set apart if that saves more columns than `saved`.
+
+    On a GPU they never should (`saved` infinite): how many images of a batch have any would have to be waited for.
+    """
     pixels, y, _ = load_images(images, scale, device)
     count = sum((part > 0).sum(0) for part in pixels.split(4096))
     assert isinstance(count, Tensor)
@@ -112,7 +115,7 @@ def _rare(pixels: Tensor, order: Tensor, saved: float) -> tuple[int, Tensor]:
     """How many of the pixels, the rarest first, to set apart so that least is multiplied; which images have any."""
     nobody = torch.zeros(len(pixels), dtype=torch.bool, device=pixels.device)
     best, least, any_so_far = (0, nobody), len(order) - saved, nobody
-    for rare in range(ALIGNED, len(order), ALIGNED):
+    for rare in range(ALIGNED, len(order) if saved < math.inf else 0, ALIGNED):
         any_so_far = any_so_far | (pixels.index_select(1, order[rare - ALIGNED : rare]).amax(1) > 0)
         share = any_so_far.float().mean().item()
         cost = len(order) - rare + share * rare

@@ -94,7 +94,8 @@ def check(config: Any, prefix: str = "") -> None:
 def require(name: str, value: Any, range: Range) -> None:
     """Raise KnobError if one value is out of its range."""
     if not range.holds(value):
-        raise KnobError(f"{name}={value}: {range.allowed() or 'must be a finite number'}")
+        hint = nearest(value, range.choices) if isinstance(value, str) else ""
+        raise KnobError(f"{name}={value}: {range.allowed() or 'must be a finite number'}{hint}")
 
 
 def check_trial(trial: TrialKnobs) -> None:
@@ -107,9 +108,26 @@ def check_trial(trial: TrialKnobs) -> None:
                 raise KnobError(f"{name}={values[name]}: weights have no distribution with {PLAIN}; must be 0")
 
 
+def check_precision(precision: str, device: str) -> None:
+    """Raise KnobError if matrices are to be multiplied as this device, such as `cpu` or `cuda:0`, cannot."""
+    if precision != "float32" and not device.startswith("cuda"):
+        raise KnobError(f"trainer.precision={precision}: only a GPU has it; must be float32 on CPUs")
+
+
 def flat(config: Any) -> dict[str, Any]:
     """The knobs as one flat mapping from dotted name to value."""
     return {name: value for name, value, _ in walk(config)}
+
+
+def leaves(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """What a nested mapping holds, by dotted name."""
+    found: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, Mapping) and value:
+            found |= leaves(value, f"{prefix}{key}.")
+        else:
+            found[f"{prefix}{key}"] = value
+    return found
 
 
 def shared(trial: TrialKnobs) -> dict[str, Any]:
@@ -207,6 +225,13 @@ class Trainer:
     beta1: float = knob(0.9, "Adam's decay of the first moment", ge=0, lt=1, shared=True)
     beta2: float = knob(0.999, "Adam's decay of the second moment", ge=0, lt=1, shared=True)
     eps: float = knob(1e-8, "Adam's guard against division by zero", gt=0, shared=True)
+    precision: str = knob(
+        "float32",
+        "how a GPU multiplies matrices: float32, or tf32, with the first 11 binary digits of each factor, and faster",
+        choices=("float32", "tf32"),
+        shared=True,
+        searchable=False,
+    )
     category_tolerance: float = knob(
         0.0,
         "slack in calling pi or Xi exactly 0 or 1 (weight categories)",

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
@@ -17,7 +17,8 @@ from torch import Tensor
 from lca_sweep.core import adam
 from lca_sweep.core.adam import AdamLayer
 from lca_sweep.core.algorithm import ALGORITHMS, Algorithm
-from lca_sweep.core.knobs import Init, KnobError, Model, Trainer, TrialKnobs, check_trial, shared
+from lca_sweep.core.engine import CPU, Engine, engine_for
+from lca_sweep.core.knobs import Init, KnobError, Model, Trainer, TrialKnobs, check_precision, check_trial, shared
 from lca_sweep.core.network import Network
 from lca_sweep.core.rng import Purpose, generator
 from lca_sweep.core.spikeslab import SpikeSlab
@@ -39,6 +40,8 @@ class Bucket:
     layers: list[AdamLayer]
     fan_in: list[Tensor]  # per layer (trials, 1, 1): each trial's own N in 1/sqrt(N)
     units: list[Tensor]  # inputs, hidden layers, classes: (trials, units), True where a unit is not padding
+    engine: Engine = CPU
+    run: Any = field(default=None, repr=False)  # what its training on a device keeps from epoch to epoch
 
     @property
     def algorithm(self) -> Algorithm:
@@ -56,7 +59,7 @@ class Bucket:
         layers = [adam.start(SpikeSlab(*(p.unsqueeze(0) for p in w))) for w in network.layers]
         fan_in = [w.m.new_full((1, 1, 1), w.m.shape[1]) for w in network.layers]
         units = [torch.ones(1, n, dtype=torch.bool, device=network.layers[0].m.device) for n in network.widths]
-        return Bucket((Trial(0, knobs),), layers, fan_in, units)
+        return Bucket((Trial(0, knobs),), layers, fan_in, units, engine_for(units[0].device))
 
 
 @dataclass
@@ -70,6 +73,7 @@ class Pack:
     padding: float
     epoch: int = 0
     steps: int = 0
+    engine: Engine = CPU
 
     @staticmethod
     def start(
@@ -80,16 +84,21 @@ class Pack:
         padding: float = 1.0,
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
+        engine: Engine | None = None,
     ) -> Pack:
-        """Fresh trials at their initial weights. Raises KnobError for knobs out of range, or unlike though shared."""
+        """Fresh trials at their initial weights. Raises KnobError for knobs out of range, or unlike though shared.
+
+        `engine` None: the best for the device.
+        """
         _check(trials)
+        check_precision(trials[0].knobs.trainer.precision, str(device))
         own = {
             trial.number: [
                 adam.start(SpikeSlab(*(p.to(device, dtype) for p in w))) for w in initial(trial, inputs, classes)
             ]
             for trial in trials
         }
-        pack = Pack(inputs, classes, trials[0].knobs.trainer, [], padding)
+        pack = Pack(inputs, classes, trials[0].knobs.trainer, [], padding, engine=engine or engine_for(device))
         pack.buckets = pack._grouped(trials, own)
         return pack
 
@@ -168,7 +177,7 @@ class Pack:
         ]
         fan_in = [widths[:, depth].to(device, dtype).view(-1, 1, 1) for depth in range(len(largest) - 1)]
         units = [(torch.arange(n) < widths[:, depth : depth + 1]).to(device) for depth, n in enumerate(largest)]
-        return Bucket(tuple(trials), layers, fan_in, units)
+        return Bucket(tuple(trials), layers, fan_in, units, self.engine)
 
 
 def shapes(inputs: int, hidden: Iterable[int], classes: int) -> list[tuple[int, int]]:

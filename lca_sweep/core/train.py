@@ -51,9 +51,10 @@ def fit(pack: Pack, data: Splits, pruner: Pruner | None = None, goal: Goal | Non
     chosen = training_images(pack.trainer, data.train)
     if not pack.buckets:
         return
-    device = pack.like.device
-    train = load_ordered(chosen, data.scale, device)
-    validation, test = (load_ordered(part, data.scale, device) for part in (data.validation, data.test))
+    whole = {"saved": math.inf} if pack.engine.recorded else {}
+    train, validation, test = (
+        load_ordered(part, data.scale, pack.like.device, **whole) for part in (chosen, data.validation, data.test)
+    )
     while pack.buckets and pack.epoch < pack.trainer.epochs:
         metrics = train_epoch(pack, train)
         for bucket in pack.buckets:
@@ -84,6 +85,7 @@ def score(
 
     With the trial's `init.seed` and its last epoch the noise is that of training: these are the very numbers that `fit`
     reported (test images; VALIDATION for the others). Only if the trial had pack-mates may rounding make a difference.
+    The noise of a GPU is another: a network that was trained on one must be there.
     """
     bucket = Bucket.of(network, seed)
     loss, accuracy = evaluate(bucket, load_ordered(images, scale, bucket.fan_in[0].device), purpose, epoch)

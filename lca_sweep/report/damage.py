@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from lca_sweep.core.perturbation import ARMS, Perturbation
 from lca_sweep.report.results import SweepResult, TrialResult
-from lca_sweep.report.seeds import Setting, best_with, settings, some
+from lca_sweep.report.seeds import Setting, averaged, best_with, settings, some
 from lca_sweep.report.style import (
     BLACK,
     BLUE,
@@ -93,11 +93,11 @@ def _arm(panel: Any, key: str, fractions: Sequence[float], mean: Any, sd: Any) -
 
 def _caption(found: Sequence[Setting]) -> str:
     seeds = sorted({len(setting.trials) for setting in found})
-    count = "/".join(map(str, seeds))
+    over = "" if seeds == [1] else f" and seeds ({'/'.join(map(str, seeds))})"
     return (
         "Test error of sub-networks in one layer of which VIP weights are set to 0, UIP weights are replaced by "
-        "standard normal draws, or as many VAR weights, or any weights, as VIP weights are set to 0: mean over repeats "
-        f"and seeds ({count}); band: one standard deviation. VAR and random weights may be those of inputs that are "
+        "standard normal draws, or as many VAR weights, or any weights, as VIP weights are set to 0: mean over repeats"
+        f"{over}; band: one standard deviation. VAR and random weights may be those of inputs that are "
         "0 in every training image, which matter little."
     )
 
@@ -129,9 +129,9 @@ def kept(result: SweepResult) -> Plot | None:
     legend(figure, axes, 2)
     caption = (
         "The most certain weights of the whole network (smallest spike mass; among equals, as are all of BP, the mean "
-        "farthest from 0) are kept, the others set to 0: mean over seeds; band: smallest to largest. Star: without the "
-        "unimportant weights alone. Weights of inputs that are 0 in every training image are never trained: at an "
-        "initial spike mass of 0 they count among the most certain."
+        f"farthest from 0) are kept, the others set to 0{averaged(table['seeds'], 'band: smallest to largest')}. Star: "
+        "without the unimportant weights alone. Weights of inputs that are 0 in every training image are never "
+        "trained: at an initial spike mass of 0 they count among the most certain."
     )
     return Plot("kept", "Accuracy of what is left", caption, figure, table)
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from lca_sweep.report.damage import kept, perturbation
+from lca_sweep.report.deciding import decisive, importances
 from lca_sweep.report.finals import finals
 from lca_sweep.report.learning import accuracy, by_layer, categories
+from lca_sweep.report.parallel import parallel
 from lca_sweep.report.pareto import pareto
 from lca_sweep.report.portraits import histograms, receptive_fields
 from lca_sweep.report.progress import covered, objective
 from lca_sweep.report.results import DataInfo, SweepResult, TrialResult
-from lca_sweep.report.searching import dependence, importances, parallel, slices
+from lca_sweep.report.searching import dependence, slices
 from lca_sweep.report.style import Plot
 from lca_sweep.report.survival import survival
 
@@ -19,6 +21,7 @@ __all__ = [
     "by_layer",
     "categories",
     "covered",
+    "decisive",
     "dependence",
     "finals",
     "histograms",
@@ -45,8 +48,9 @@ OF_SWEEP = (
     kept,
     dependence,
     slices,
-    parallel,
     importances,
+    decisive,
+    parallel,
     objective,
     covered,
     survival,

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from lca_sweep.report.intervals import Sample, sample
 from lca_sweep.report.results import Final, SweepResult, TrialResult
 from lca_sweep.report.scale import Scale, limits
-from lca_sweep.report.seeds import last
-from lca_sweep.report.style import BLUE, GREY, VERMILLION, Columns, Plot, legend, panels, styled
+from lca_sweep.report.seeds import highlighted, last
+from lca_sweep.report.style import COLOURS, GREY, Columns, Plot, legend, panels, styled
 
 TEST = "test/accuracy"
 
@@ -23,8 +23,11 @@ def finals(result: SweepResult) -> Plot | None:
     figure, [axes] = panels(1, 1, 0.9 + 0.34 * len(result.finals))
     table = Columns("trial", "search", "seeds", "mean", "half", "winner")
     shown: list[float] = []
+    own = highlighted(result)
     for row, final in enumerate(result.finals):
-        colour, before, once = VERMILLION if row == 0 else BLUE, found(result, final), row == 0
+        before, once = found(result, final), row == 0
+        place, _ = own.get(final.number, (None, ""))
+        colour = GREY if place is None else COLOURS[place]
         new = scale.shown(final.values)
         mean, half = scale.factor * final.mean, scale.factor * final.half
         axes.plot(new, [row + shift] * len(new), "|", color=colour, markersize=5)
@@ -36,8 +39,8 @@ def finals(result: SweepResult) -> Plot | None:
             shown.append(scale.factor * before)
         shown += [*new, mean, *(() if math.isnan(half) else (mean - half, mean + half))]
         table.add(final.number, before, len(new), final.mean, final.half, int(once))
-    axes.plot([], [], "|", color=BLUE, markersize=5, label="new seed")
-    axes.plot([], [], "o", color=BLUE, label="mean of new seeds")
+    axes.plot([], [], "|", color=GREY, markersize=5, label="new seed")
+    axes.plot([], [], "o", color=GREY, label="mean of new seeds")
     names = [f"trial {final.number}" + ("\n(winner)" if row == 0 else "") for row, final in enumerate(result.finals)]
     axes.set_yticks(range(len(names)), names)
     axes.set(xlabel=scale.label, ylim=(len(names) - 0.5, -0.6), xlim=limits((min(shown), max(shown))))

@@ -11,15 +11,19 @@ from lca_sweep.report.results import SweepResult, TrialResult
 from lca_sweep.report.scale import Scale, limits
 from lca_sweep.report.seeds import (
     FEW,
+    HIGHLIGHTED,
     NAMES,
     Setting,
     algorithm,
+    averaged,
+    best_first,
     best_with,
     curves,
+    highlighted,
     last,
     layers,
+    own_places,
     settings,
-    some,
     spread,
 )
 from lca_sweep.report.style import (
@@ -28,6 +32,7 @@ from lca_sweep.report.style import (
     GREY,
     MARKERS,
     ORANGE,
+    PALE,
     Columns,
     Plot,
     legend,
@@ -39,7 +44,6 @@ from lca_sweep.report.style import (
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-HIGHLIGHTED = 3  # trials of a search that are more than a grey line
 PANELS = 9  # layers that are drawn; the table has all
 
 
@@ -62,15 +66,16 @@ def _of_settings(found: Sequence[Setting]) -> Plot | None:
         return None
     figure, [axes] = panels(1, 1, 2.5)
     table = Columns("setting", "seeds", "epoch", "mean", "smallest", "largest")
-    for place, (setting, epochs, values) in enumerate(drawn):
+    for place, (setting, epochs, values) in zip(own_places([one for one, *_ in drawn]), drawn, strict=True):
         mean, low, high = values.mean(0), values.min(0), values.max(0)
-        colour = COLOURS[place % len(COLOURS)]
+        colour = COLOURS[place]
         axes.plot(epochs, 100 * mean, label=setting.label, color=colour, **_mark(place, len(epochs), setting.bp))
         axes.fill_between(epochs, 100 * low, 100 * high, color=colour, alpha=0.2, linewidth=0)
         table.add(setting.label, len(values), epochs, mean, low, high)
     _frame(axes, Scale(metric), table["epoch"], table["smallest"], table["largest"], "test accuracy (%)")
     legend(figure, axes, 1 if max(len(setting.label) for setting, *_ in drawn) > 18 else 2)
-    caption = "Accuracy of the stochastic pass on the test images: mean over seeds; band: smallest to largest."
+    caption = "Accuracy of the stochastic pass on the test images"
+    caption += averaged(table["seeds"], "band: smallest to largest") + "."
     if any(setting.bp for setting, *_ in drawn):
         caption += " Dashed: ordinary back-propagation."
     return Plot("accuracy", "Accuracy by epoch", caption, figure, table)
@@ -85,13 +90,14 @@ def _of_trials(result: SweepResult) -> Plot | None:
     if not shown:
         return None
     figure, [axes] = panels(1, 1, 2.5)
-    for name, colour in (("gbp", GREY), ("bp", ORANGE)):
-        lines = [_line(trial, scale) for trial in shown if algorithm(trial) == name]
-        line_set(axes, lines, colors=colour, linewidths=0.4, alpha=0.5, linestyles="-" if name == "gbp" else "--")
-    numbers = {trial.number for trial in shown}
-    for place, trial in enumerate([trial for trial in result.complete if trial.number in numbers][:HIGHLIGHTED]):
-        line, bp = _line(trial, scale), algorithm(trial) == "bp"
-        label = f"trial {trial.number}" + (" (BP)" if bp else "")
+    for name, early, colour in (("gbp", True, PALE), ("bp", True, ORANGE), ("gbp", False, GREY), ("bp", False, ORANGE)):
+        some = [trial for trial in shown if algorithm(trial) == name and (trial.state == "pruned") is early]
+        looks = {"linestyles": "-" if name == "gbp" else "--", "alpha": 0.4 if early and name == "bp" else 0.8}
+        line_set(axes, [_line(trial, scale) for trial in some], colors=colour, linewidths=0.4, **looks)
+    best = highlighted(result)
+    for trial in sorted((one for one in shown if one.number in best), key=lambda one: list(best).index(one.number)):
+        line, bp, (place, label) = _line(trial, scale), algorithm(trial) == "bp", best[trial.number]
+        label += " (BP)" if bp else ""
         axes.plot(*line.T, color=COLOURS[place], label=label, **_mark(place, len(line), bp))
     table = Columns("trial", "algorithm", "epoch", metric)
     for trial in shown:
@@ -99,7 +105,8 @@ def _of_trials(result: SweepResult) -> Plot | None:
     _frame(axes, scale, table["epoch"], table[metric], table[metric])
     legend(figure, axes, HIGHLIGHTED)
     mixed = " (grey: gBP; orange, dashed: BP)" if len(set(table["algorithm"])) > 1 else " (grey)"
-    caption = f"{metric} of all {len(shown)} trials with a history{mixed}; the best complete ones in colour."
+    pruned = "; paler: those that were pruned" if any(trial.state == "pruned" for trial in shown) else ""
+    caption = f"{metric} of all {len(shown)} trials with a history{mixed}{pruned}; the best complete ones in colour."
     title = "Accuracy by epoch" if metric.endswith("accuracy") else "The objective by epoch"
     return Plot("accuracy", title, caption, figure, table)
 
@@ -165,8 +172,8 @@ def categories(result: SweepResult) -> Plot | None:
     slack = best.trials[0].knobs.get("trainer.category_tolerance")
     caption = (
         f"Very important (VIP: spike mass 0, slab variance 0), unimportant (UIP: spike mass 1) and variable (VAR) "
-        f"weights of {_name(best)}{f', to within {slack:g}' if slack else ''}: mean over its seeds; band: smallest to "
-        "largest."
+        f"weights of {_name(best)}{f', to within {slack:g}' if slack else ''}"
+        f"{averaged(table['seeds'], 'band: smallest to largest')}."
     )
     return Plot("categories", "Weight categories by layer", caption, figure, table)
 
@@ -175,12 +182,12 @@ def categories(result: SweepResult) -> Plot | None:
 def by_layer(result: SweepResult) -> Plot | None:
     """Entropy per weight, and sparsity, against layer, a line for each setting; of a large search the best ones."""
     found = [setting for setting in settings(result) if last(setting.trials, "layer1/entropy")]
-    chosen = some(found, FEW if len(found) <= FEW else HIGHLIGHTED)
+    chosen = found if len(found) <= FEW else best_first(found)[:HIGHLIGHTED]
     if not chosen:
         return None
     figure, axes = panels(1, 2, 2.4)
     table = Columns("setting", "quantity", "layer", "seeds", "mean", "sd")
-    for place, setting in enumerate(chosen):
+    for place, setting in zip(own_places(chosen), chosen, strict=True):
         for panel, metric in zip(axes, ("entropy", "uip_fraction"), strict=True):
             numbers = layers(setting.trials, metric)
             seeds = [last(setting.trials, f"layer{layer}/{metric}") for layer in numbers]
@@ -191,14 +198,14 @@ def by_layer(result: SweepResult) -> Plot | None:
                 "linestyle": ("-", "--", "-.", ":")[place % 4],
             }
             panel.errorbar(numbers, mean, sd, label=setting.label, elinewidth=0.7, **style)
-            panel.set_xticks(numbers)
             table.add(setting.label, metric, numbers, [len(each) for each in seeds], mean, sd)
     for panel, name in zip(axes, ("entropy per weight (nats)", "sparsity (UIP fraction)"), strict=True):
-        panel.set(xlabel="layer", ylabel=name)
+        panel.set(xlabel="layer", ylabel=name, xticks=sorted(set(table["layer"])))
     legend(figure, axes[0], 1 if max(len(setting.label) for setting in chosen) > 18 else 2)
-    caption = "After the last epoch: mean over seeds; error bars: standard deviation over seeds."
+    caption = f"After the last epoch{averaged(table['seeds'], 'error bars: standard deviation over seeds')}."
     if len(chosen) < len(found):
-        caption += f" The best {len(chosen)} of {len(found)} settings."
+        single = all(len(setting.trials) == 1 for setting in found)
+        caption += f" The best {len(chosen)} of {len(found)} {'trials' if single else 'settings'}."
     return Plot("layers", "Entropy and sparsity by layer", caption, figure, table)
 
 

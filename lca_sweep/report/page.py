@@ -63,6 +63,7 @@ def render(result: SweepResult, figures: Sequence[dict[str, Any]], search: str =
         headline=tables.headline(result, found),
         claims=tables.claim_rows(found),
         which=which(result) if found else "",
+        seeds=max((claim.measured.count for claim in found if claim.measured), default=1),
         best=tables.best_trials(result),
         finals=tables.of_finals(result),
         test=tables.test_line(result),

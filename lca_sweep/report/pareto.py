@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from lca_sweep.report.results import SweepResult, TrialResult
 from lca_sweep.report.scale import Scale, limits, scales
-from lca_sweep.report.style import BLUE, GREY, VERMILLION, Plot, legend, panels, styled
+from lca_sweep.report.seeds import highlighted
+from lca_sweep.report.style import BLACK, BLUE, COLOURS, GREY, MARKERS, Plot, legend, panels, styled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -46,9 +47,14 @@ def _panel(panel: Axes, result: SweepResult, pair: tuple[Scale, Scale], places: 
         panel.plot(*_xy(dominated), "o", color=GREY, label="dominated", **size)
     best = sorted(_points(result.front, places, pair))
     if best and whole:
-        panel.step(*_xy(best), where="pre" if pair[0].maximize else "post", color=VERMILLION)
+        panel.step(*_xy(best), where="pre" if pair[0].maximize else "post", color=BLACK, linewidth=0.8)
     if best:
-        panel.plot(*_xy(best), "D", color=VERMILLION, markersize=3, label="Pareto front")
+        panel.plot(*_xy(best), "D", color=BLACK, markersize=3, label="Pareto front")
+    own = highlighted(result)
+    for trial in (trial for trial in result.complete if trial.number in own):
+        place, name = own[trial.number]
+        look: dict[str, Any] = {"color": COLOURS[place], "label": name, "markersize": 4, "zorder": 3}
+        panel.plot(*_xy(_points([trial], places, pair)), MARKERS[place], **look)
     first, second = pair
     panel.set(xlabel=first.label, ylabel=second.label)
     panel.set_xlim(_ends(first, [point[0] for point in [*dominated, *broken]], [point[0] for point in best]))

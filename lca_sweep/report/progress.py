@@ -9,10 +9,10 @@ from typing import Any
 from lca_sweep.report.hypervolume import corner, growth, normalised
 from lca_sweep.report.results import SweepResult, TrialResult
 from lca_sweep.report.scale import Scale, scales
-from lca_sweep.report.seeds import settings
-from lca_sweep.report.style import BLACK, BLUE, GREY, VERMILLION, Plot, legend, panels, styled
+from lca_sweep.report.seeds import highlighted, settings
+from lca_sweep.report.style import BLACK, BLUE, COLOURS, GREY, MARKERS, PALE, Plot, legend, panels, styled
 
-OTHERS = (("pruned", "|", BLUE), ("failed", "x", BLACK))
+OTHERS = (("pruned", "|", PALE), ("failed", "x", BLACK))
 MANY = 100  # trials from which points are small, and pixels
 
 
@@ -34,7 +34,9 @@ def objective(result: SweepResult) -> Plot | None:
     axes[-1].set_xlabel("trial")
     legend(figure, axes[0], 3 if any(not trial.feasible for trial in done) else 4)
     names = " and ".join(scale.metric for scale in every)
-    caption = f"{names} of {len(done)} complete trials in the order in which they were proposed."
+    caption = (
+        f"{names} of {len(done)} complete trials in the order in which they were proposed, the best in their colours."
+    )
     caption += f" {beyond} far worse than the others are drawn at the edge." if beyond else ""
     if any(not trial.feasible for trial in done):
         caption += " Hollow: those that break a constraint, which do not count as the best."
@@ -69,7 +71,12 @@ def _progress(
             look = {"color": GREY, "markerfacecolor": face, "markersize": 1.5 if many else 3, "rasterized": many}
             panel.plot(*zip(*some, strict=True), "o", label=name, **look)
     numbers = [trial.number for trial in done]
-    panel.step(numbers, scale.shown(best), where="post", color=VERMILLION, label="best so far")
+    panel.step(numbers, scale.shown(best), where="post", color=BLACK, linewidth=0.8, label="best so far", zorder=1)
+    best_ones = highlighted(result)
+    for trial, y in zip(done, shown, strict=True):
+        if trial.number in best_ones:
+            own, _ = best_ones[trial.number]
+            panel.plot([trial.number], [y], MARKERS[own], color=COLOURS[own], markersize=4, zorder=3)
     for place, (state, marker, colour) in enumerate(OTHERS):
         ended = [trial.number for trial in result.searched if trial.state == state]
         if ended:

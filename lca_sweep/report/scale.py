@@ -65,6 +65,13 @@ class Scale:
         gains = [self.sign * value for value in values if math.isfinite(value)]
         return self.sign * floor_of(gains), self.sign * max(gains)
 
+    def upper(self, values: Iterable[float]) -> tuple[float, float]:
+        """The same where many left early: the median lies in the better sixth, unless the worst is nearer."""
+        gains = sorted(self.sign * value for value in values if math.isfinite(value))
+        middle, best = gains[len(gains) // 2], gains[-1]
+        worst = max(gains[0], best - 6 * (best - middle)) if best > middle else floor_of(gains)
+        return self.sign * worst, self.sign * best
+
 
 def scales(goal: Goal) -> list[Scale]:
     """Of all objectives."""

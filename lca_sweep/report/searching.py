@@ -1,4 +1,4 @@
-"""Figures of a search: where its trials were, what came of them, and which knobs mattered."""
+"""Figures of a search: what came of its trials, by their knobs."""
 
 from __future__ import annotations
 
@@ -8,163 +8,90 @@ from typing import Any
 
 import numpy as np
 
+from lca_sweep.core.short import short_names
 from lca_sweep.report.results import SweepResult, TrialResult
 from lca_sweep.report.scale import FRACTIONS, Scale, limits, scales
-from lca_sweep.report.seeds import natural, number, short_names, spread
+from lca_sweep.report.seeds import averaged, highlighted, natural, number, spread
 from lca_sweep.report.style import (
-    BLUE,
     COLOURS,
     GREY,
-    VERMILLION,
+    MARKERS,
     Columns,
     Plot,
     legend,
-    line_set,
     log_axis,
     panels,
     plain,
-    shades,
     styled,
 )
 
-MOST_CHOICES = 12  # of a knob, for their names to be written at its axis
-MOST_KNOBS = 20
-NONE, NOWHERE = object(), -0.2  # of a knob that a trial does not have, and its place on that knob's axis
+
+def searched(result: SweepResult, trials: Sequence[TrialResult] | None = None) -> list[str]:
+    """Knobs that differ between trials (the complete ones unless told), less seeds, in the space's order."""
+    trials = result.complete if trials is None else trials
+    names = dict.fromkeys(name for trial in trials for name in trial.params if not name.endswith("seed"))
+    return [name for name in names if len({str(trial.params.get(name)) for trial in trials}) > 1]
 
 
-def searched(result: SweepResult) -> list[str]:
-    """Knobs that differ between complete trials, seeds aside, in the space's order."""
-    names = dict.fromkeys(name for trial in result.complete for name in trial.params if not name.endswith("seed"))
-    return [name for name in names if len({str(trial.params.get(name)) for trial in result.complete}) > 1]
-
-
-def is_log(result: SweepResult, name: str) -> bool:
-    """Whether the space has a knob on a logarithmic scale."""
+def leaf_of(result: SweepResult, name: str) -> Mapping[str, Any]:
+    """What the space says of a knob: `low` and `high`, or `choices`; nothing where it says nothing."""
     leaf: Any = result.config
     parts = name.split(".")
     for part in ("sweep", "space", *(part for part in parts if not part.isdecimal())):  # layers share one leaf
         leaf = leaf.get(part) if isinstance(leaf, Mapping) else None
-    return isinstance(leaf, Mapping) and leaf.get("log") is True
+    return leaf if isinstance(leaf, Mapping) else {}
 
 
-@styled
-def parallel(result: SweepResult) -> Plot | None:
-    """Parallel coordinates: an axis for each searched knob and each objective, a line for each complete trial."""
-    names = searched(result)[:MOST_KNOBS]
-    trials = result.complete[::-1]
-    if len(trials) < 3 or len(names) < 2:
-        return None
-    first, *others = scales(result.goal)
-    ends = [*others, first]  # with the one by which lines are coloured beside its colours
-    figure, [axes] = panels(1, 1, 0.9 + 0.42 * (len(names) + len(ends)))
-    places = [
-        _axis(axes, row, [_knob(trial, name) for trial in trials], is_log(result, name))
-        for row, name in enumerate(names)
-    ]
-    for row, scale in enumerate(ends, len(names)):
-        places.append(_axis(axes, row, [_value(result, trial, scale.metric) for trial in trials], False))
-    scores = [_value(result, trial, first.metric) for trial in trials]
-    worst, best = np.quantile(scores, 0.2 if first.maximize else 0.8), first.running_best(scores)[-1]
-    low, high = sorted((float(worst), best))
-    colour = shades(axes, low, high, plain(first.metric), "min" if first.maximize else "max")
-    rows = np.arange(len(places))
-    for top in (False, True):  # the best in front
-        few = slice(-3, None) if top else slice(None, -3)
-        lines = [np.stack([x, rows], 1) for x in np.array(places).T[few]]
-        colours = [VERMILLION if top else colour(score) for score in scores[few]]
-        line_set(axes, lines, colors=colours, linewidths=1.2 if top else 0.5, alpha=1 if top else 0.6)
-    labels = short_names(names)
-    texts = [plain(labels[name]) + ("\n(log)" if is_log(result, name) else "") for name in names]
-    axes.set_yticks(rows, [*texts, *(("objective" if not others else plain(end.metric, 20)) for end in ends)])
-    partial = [name for name in names if any(name not in trial.params for trial in trials)]
-    axes.set(xlim=(NOWHERE - 0.05 if partial else -0.04, 1.04), ylim=(len(rows) - 0.5, -0.5), xticks=[])
-    axes.spines[:].set_visible(False)
-    axes.tick_params(length=0)
-    table: dict[str, Any] = {
-        "trial": [trial.number for trial in trials],
-        **{n: [trial.params.get(n) for trial in trials] for n in names},
-    }
-    table |= {end.metric: [_value(result, trial, end.metric) for trial in trials] for end in ends}
-    caption = f"Each line is one of {len(trials)} complete trials; the three best are thick and red."
-    caption += " On the far left of an axis: trials that do not have the knob." if partial else ""
-    return Plot("knobs", "Where the search went", caption, figure, table)
+def allowed(leaf: Mapping[str, Any]) -> list[Any]:
+    """The ends of what a leaf allows, or its choices."""
+    return [leaf[end] for end in ("low", "high") if end in leaf] or list(leaf.get("choices", ()))
 
 
-def _knob(trial: TrialResult, name: str) -> Any:
-    return trial.params.get(name, NONE)
+def is_log(result: SweepResult, name: str) -> bool:
+    """Whether the space has a knob on a logarithmic scale."""
+    return leaf_of(result, name).get("log") is True
 
 
-def _axis(axes: Any, row: int, values: Sequence[Any], log: bool) -> list[float]:
-    """Draw one axis with its ends, or its choices; where each trial is on it, from 0 to 1, or NOWHERE."""
-    there = [value for value in values if value is not NONE]
-    axes.plot([0, 1], [row, row], color=GREY, linewidth=0.6, zorder=0)
-    below = {"ha": "center", "va": "top", "xytext": (0, -2), "textcoords": "offset points", "zorder": 5}
-    below["bbox"] = {"facecolor": "white", "alpha": 0.75, "linewidth": 0, "pad": 0.3}
-    if len(there) < len(values):
-        axes.plot([NOWHERE], [row], "o", color=GREY, markersize=3, markerfacecolor="white", zorder=3)
-        axes.annotate("absent", (NOWHERE, row), **below)
-    if not _numeric(there):
-        choices = sorted({str(value) for value in there})
-        spots = dict(zip(choices, np.linspace(0, 1, len(choices)) if len(choices) > 1 else [0.5], strict=True))
-        for text, spot in spots.items() if len(choices) <= MOST_CHOICES else ():
-            axes.annotate(plain(text, 12), (spot, row), **below)
-        return [NOWHERE if value is NONE else float(spots[str(value)]) for value in values]
-    bend = math.log if log and min(there) > 0 else float
-    low, high = bend(min(there)), bend(max(there))
-    for spot, value, side in ((0, min(there), "left"), (1, max(there), "right")):
-        axes.annotate(number(value, 3), (spot, row), **below | {"ha": side})
-    width = high - low
-    return [NOWHERE if value is NONE else (bend(value) - low) / width if width > 0 else 0.5 for value in values]
+def ended(result: SweepResult) -> list[TrialResult]:
+    """Trials of the search that were pruned, worst first, and then the complete ones: the best is drawn in front.
+
+    Those of which no value of the first objective is known are left out.
+    """
+    first = scales(result.goal)[0]
+    early = [trial for trial in result.searched if trial.state == "pruned"]
+    early = [trial for trial in early if math.isfinite(value_of(result, trial, first.metric))]
+    early.sort(key=lambda trial: first.sign * value_of(result, trial, first.metric))
+    return [*early, *result.complete[::-1]]
 
 
-def _numeric(values: Sequence[Any]) -> bool:
+def numeric(values: Sequence[Any]) -> bool:
+    """Whether all are numbers."""
     return all(natural(value)[0] == 0 for value in values)
-
-
-@styled
-def importances(result: SweepResult) -> Plot | None:
-    """How much each searched knob decides whether a trial is among the better ones."""
-    if not result.importances:
-        return None
-    shares = dict(sorted(result.importances.items(), key=lambda item: (-item[1], item[0])))
-    figure, [axes] = panels(1, 1, 0.7 + 0.2 * len(shares))
-    names = short_names(shares)
-    bars = axes.barh([plain(names[name]) for name in shares], list(shares.values()), color=BLUE, height=0.65)
-    axes.bar_label(bars, [f"{100 * share:.0f} %" for share in shares.values()], padding=2)
-    axes.set(xlabel="share of importance", xlim=(0, 1.15 * max(shares.values()) or 1))
-    axes.invert_yaxis()
-    caption = f"Importance of the searched knobs for being in the best third by {result.objective} (PED-ANOVA), sum 1"
-    caption += f", told by its value at epoch {result.importances_at}." if result.importances_at else "."
-    table: dict[str, Any] = {"knob": list(shares), "importance": list(shares.values())}
-    return Plot("importances", "Which knobs mattered", caption, figure, table)
 
 
 @styled
 def slices(result: SweepResult) -> Plot | None:
     """Objectives and category fractions of every complete trial against the numeric knobs that matter most."""
     trials = result.complete
-    names = [name for name in searched(result) if _numeric([t.params[name] for t in trials if name in t.params])]
+    names = [name for name in searched(result) if numeric([t.params[name] for t in trials if name in t.params])]
     names = sorted(names, key=lambda name: -result.importances.get(name, 0.0))[:3]
     if len(trials) < 10 or not names or on_a_grid(trials, names):
         return None
     metrics = _metrics(result, trials)
     figure, axes = panels(len(metrics), len(names), 0.4 + 1.1 * len(metrics), sharex="col", sharey="row")
-    short = short_names(names)
+    short, best = short_names(names), highlighted(result)
     for row, (metric, scale) in enumerate(metrics.items()):
         for column, name in enumerate(names):
             panel = axes[row * len(names) + column]
             having = [trial for trial in trials if name in trial.params]
             knob = [trial.params[name] for trial in having]
-            values = [_value(result, trial, metric) for trial in having]
-            panel.plot(
-                knob,
-                values,
-                "o",
-                color=COLOURS[row % len(COLOURS)],
-                markersize=1.8,
-                alpha=0.6,
-                rasterized=len(trials) > 100,
-            )
+            values = [value_of(result, trial, metric) for trial in having]
+            look: dict[str, Any] = {"color": GREY, "markersize": 1.8, "rasterized": len(trials) > 100}
+            panel.plot(knob, values, "o", **look)
+            for trial, x, y in zip(having, knob, values, strict=True):
+                if trial.number in best:
+                    place, _ = best[trial.number]
+                    panel.plot([x], [y], MARKERS[place], color=COLOURS[place], zorder=3)
             if is_log(result, name) and min(knob) > 0:
                 log_axis(panel, "x", 3)
             else:
@@ -172,13 +99,14 @@ def slices(result: SweepResult) -> Plot | None:
             if row == len(metrics) - 1:
                 panel.set_xlabel(plain(short[name], 16))
         axes[row * len(names)].set_ylabel(Scale(metric).name)
-        axes[row * len(names)].set_ylim(limits(scale.window(_value(result, trial, metric) for trial in trials), 0.1))
+        axes[row * len(names)].set_ylim(limits(scale.window(value_of(result, trial, metric) for trial in trials), 0.1))
     table: dict[str, Any] = {
         "trial": [trial.number for trial in trials],
         **{n: [t.params.get(n) for t in trials] for n in names},
     }
-    table |= {metric: [_value(result, trial, metric) for trial in trials] for metric in metrics}
-    caption = f"Each point is one of {len(trials)} complete trials; values far worse than the others are not shown."
+    table |= {metric: [value_of(result, trial, metric) for trial in trials] for metric in metrics}
+    caption = f"Each point is one of {len(trials)} complete trials, the best in their colours"
+    caption += "; values far worse than the others are not shown."
     if any(name not in trial.params for trial in trials for name in names):
         caption += " A trial is missing at a knob that it does not have."
     return Plot("slices", "Objective and categories by knob", caption, figure, table)
@@ -194,12 +122,12 @@ def dependence(result: SweepResult) -> Plot | None:
     """Objective and category fractions against the one or two numeric knobs of a grid; a line for each second value."""
     trials = result.complete
     names = searched(result)
-    numeric = [name for name in names if _numeric([t.params[name] for t in trials if name in t.params])]
-    if set(names) - set(numeric) - {"trainer.algorithm"} or not on_a_grid(trials, numeric):
+    numbers = [name for name in names if numeric([t.params[name] for t in trials if name in t.params])]
+    if set(names) - set(numbers) - {"trainer.algorithm"} or not on_a_grid(trials, numbers):
         return None
     if any(name not in trial.params for trial in trials for name in names):
         return None
-    x, *others = sorted(numeric, key=lambda name: -len({trial.params[name] for trial in trials}))
+    x, *others = sorted(numbers, key=lambda name: -len({trial.params[name] for trial in trials}))
     others += [name for name in names if name == "trainer.algorithm"]
     lines: dict[tuple[Any, ...], list[TrialResult]] = {}
     for trial in sorted(trials, key=lambda trial: [natural(trial.params[name]) for name in others]):
@@ -211,7 +139,12 @@ def dependence(result: SweepResult) -> Plot | None:
         for place, (key, members) in enumerate(lines.items()):
             label = ", ".join(f"{plain(short[n])} {number(v)}" for n, v in zip(others, key, strict=True))
             _means(
-                panel, place, label, table, (*key, metric), [(t.params[x], _value(result, t, metric)) for t in members]
+                panel,
+                place,
+                label,
+                table,
+                (*key, metric),
+                [(t.params[x], value_of(result, t, metric)) for t in members],
             )
         panel.set_ylabel(Scale(metric).name)
         _scale(panel, sorted({float(trial.params[x]) for trial in trials}))
@@ -220,7 +153,7 @@ def dependence(result: SweepResult) -> Plot | None:
     figure.supxlabel(plain(x), fontsize=7)
     if others:
         legend(figure, axes[0], 2)
-    caption = "After the last epoch: mean over seeds; error bars: standard deviation over seeds."
+    caption = f"After the last epoch{averaged(table['seeds'], 'error bars: standard deviation over seeds')}."
     return Plot("dependence", f"What {short[x]} does", caption, figure, table)
 
 
@@ -262,10 +195,10 @@ def _metrics(result: SweepResult, trials: Sequence[TrialResult]) -> dict[str, Sc
     return found | {name: Scale(name) for name in wanted if name not in found}
 
 
-def _value(result: SweepResult, trial: TrialResult, metric: str) -> float:
-    """An objective, or a metric after the last epoch; nan where there is none."""
-    for objective, score in zip(result.goal.objectives, trial.scored.scores, strict=True):
-        if objective.metric == metric:
+def value_of(result: SweepResult, trial: TrialResult, metric: str) -> float:
+    """An objective of a complete trial, or a metric after the last epoch; nan where there is none."""
+    for objective, score in zip(result.goal.objectives, trial.scored.scores, strict=False):
+        if objective.metric == metric and trial.value is not None:
             return score
     value = trial.last(metric)
     return math.nan if value is None else value

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,14 +13,15 @@ from numpy.typing import NDArray
 
 from lca_sweep.core.objective import Scored
 from lca_sweep.core.objective import best_first as order
+from lca_sweep.core.short import short_names
 from lca_sweep.report.results import SweepResult, TrialResult
-from lca_sweep.report.style import plain
+from lca_sweep.report.style import COLOURS, MARKERS, plain
 
 FEW = 7  # settings that colours and markers can tell apart
+HIGHLIGHTED = 3  # of more, the best ones, that have a colour of their own
 LONGEST = 44  # characters of a label
 ALGORITHM = "trainer.algorithm"
 ABSENT = ""  # of a knob that a trial does not have
-LAST = re.compile(r"[^.]*(\.\d+)?$")
 NAMES = {"gbp": "gBP", "bp": "BP"}
 
 
@@ -34,6 +34,7 @@ class Setting:
     trials: tuple[TrialResult, ...]
     bp: bool  # ordinary back-propagation
     rank: int = 0  # among the settings, by their mean scores: 0 is the best; those without a complete trial come last
+    place: int | None = None  # of its colour and marker, the same in every figure; None: grey
 
     @property
     def complete(self) -> bool:
@@ -53,7 +54,11 @@ def algorithm(trial: TrialResult) -> str:
 
 
 def settings(result: SweepResult) -> list[Setting]:
-    """In the natural order of their knobs; those of which every trial failed are left out."""
+    """In the natural order of their knobs; those of which every trial failed are left out.
+
+    Colours go by rank where each setting is one trial, so that the best is blue, else in the order of the knobs. Of
+    more settings than there are colours the best have one, and those of one trial are called after it.
+    """
     found = []
     for key, members in result.groups.items():
         trials = tuple(trial for trial in members if trial.value is not None)
@@ -63,9 +68,10 @@ def settings(result: SweepResult) -> list[Setting]:
     knobs = list(dict.fromkeys(name for setting in found for name in setting.knobs))
     found.sort(key=lambda setting: (setting.bp, [natural(setting.knobs.get(name, ABSENT)) for name in knobs]))
     names = short_names({*knobs} - {ALGORITHM})
-    mixed, ranks = len({setting.bp for setting in found}) > 1, _ranks(result, found)
+    mixed, ranks, places = len({setting.bp for setting in found}) > 1, _ranks(result, found), _places(result, found)
     return [
-        Setting(s.knobs, _label(s, names, mixed), s.trials, s.bp, rank) for s, rank in zip(found, ranks, strict=True)
+        dataclasses.replace(one, label=_label(one, names, mixed, len(found) <= FEW), rank=rank, place=place)
+        for one, rank, place in zip(found, ranks, places, strict=True)
     ]
 
 
@@ -73,6 +79,46 @@ def _ranks(result: SweepResult, found: Sequence[Setting]) -> list[int]:
     done = {place: setting.mean for place, setting in enumerate(found) if setting.complete}
     ranks = {place: rank for rank, place in enumerate(order(result.goal, done))}
     return [ranks.get(place, len(found)) for place in range(len(found))]
+
+
+def _places(result: SweepResult, found: Sequence[Setting]) -> list[int | None]:
+    ranks = _ranks(result, found)
+    if len(found) > FEW:
+        return [rank if rank < HIGHLIGHTED else None for rank in ranks]
+    if any(len(setting.trials) > 1 for setting in found):
+        return list(range(len(found)))
+    best_first = sorted(range(len(found)), key=ranks.__getitem__)
+    return [best_first.index(number) for number in range(len(found))]
+
+
+def own_places(found: Sequence[Setting]) -> list[int]:
+    """A colour for each of a few settings: its own, or where it has none one that is no best one's."""
+    taken = {setting.place for setting in found}
+    free = (place for place in range(HIGHLIGHTED, len(found) + 2 * HIGHLIGHTED) if place not in taken)
+    return [next(free) if setting.place is None else setting.place for setting in found]
+
+
+def highlighted(result: SweepResult) -> dict[int, tuple[int, str]]:
+    """The best complete trials by number, best first: the place of colour and marker, and the name, of each.
+
+    Among few settings they are those of its setting.
+    """
+    found = settings(result)
+    few = {trial.number: one for one in found for trial in one.trials} if len(found) <= FEW else {}
+    best = enumerate(result.complete[:HIGHLIGHTED])
+    return {
+        trial.number: (one.place or 0, one.label) if (one := few.get(trial.number)) else (rank, f"trial {trial.number}")
+        for rank, trial in best
+    }
+
+
+def in_front(best: Mapping[int, tuple[int, str]]) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Each of the `highlighted` with how matplotlib is to draw it: the best uppermost, each name once in the legend."""
+    names: set[str] = set()
+    for rank, (number, (place, name)) in enumerate(best.items()):
+        label = "_" if name in names else name  # of a setting with several of the best
+        names.add(name)
+        yield number, {"color": COLOURS[place], "marker": MARKERS[place], "label": label, "zorder": 4 - 0.1 * rank}
 
 
 def _means(points: Sequence[Sequence[float]]) -> tuple[float, ...]:
@@ -106,28 +152,23 @@ def natural(value: Any) -> tuple[int, float, str]:
     return 1, 0.0, str(value)
 
 
-def short_names(names: Iterable[str]) -> dict[str, str]:
-    """Knobs without their section where that leaves no two alike: `lr`, but `prior.spike` and `init.spike`.
-
-    Of a layer's knob the section is what is before its name and number: `widths.0`.
-    """
-    names = sorted(names)
-    last = [LAST.search(name)[0] for name in names]  # type: ignore[index]  # there is always one
-    return {name: name if last.count(end) > 1 else end for name, end in zip(names, last, strict=True)}
-
-
 def number(value: Any, digits: int = 4) -> str:
     """A knob's value for people: numbers to some digits."""
     return f"{value:.{digits}g}" if isinstance(value, float) else plain(value)
 
 
-def _label(setting: Setting, names: Mapping[str, str], mixed: bool) -> str:
+def _label(setting: Setting, names: Mapping[str, str], mixed: bool, few: bool) -> str:
     parts = [NAMES["bp" if setting.bp else "gbp"]] if mixed or not names else []
     parts += [f"{plain(names[name])} {number(v)}" for name, v in setting.knobs.items() if name in names]
     label = ", ".join(parts)
-    if len(label) <= LONGEST:
+    if len(label) <= LONGEST and (few or len(setting.trials) > 1):
         return label
     return ("" if len(setting.trials) == 1 else "as ") + f"trial {setting.trials[0].number}"
+
+
+def averaged(seeds: Iterable[int], spread: str) -> str:
+    """What a caption says of means over so many seeds, and of their spread; nothing where each is of one seed."""
+    return f": mean over seeds; {spread}" if max(seeds, default=0) > 1 else ""
 
 
 def curves(trials: Sequence[TrialResult], metric: str) -> tuple[NDArray[np.int64], NDArray[np.float64]]:

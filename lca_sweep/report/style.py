@@ -33,7 +33,7 @@ BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY, BLACK = (
 )
 COLOURS = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY, BLACK)
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")  # what differs in colour differs in its marker too
-GREY = "#9a9a9a"
+GREY, PALE = "#8a8a8a", "#d0d0d0"  # of trials that are none of the best, and of those that left early
 CATEGORIES = {"vip": (VERMILLION, "-"), "uip": (BLUE, "--"), "var": (GREEN, ":")}
 STYLE: Mapping[str, Any] = {
     "figure.facecolor": "white",

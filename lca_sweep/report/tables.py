@@ -13,11 +13,12 @@ import yaml
 
 from lca_sweep.config import without_password
 from lca_sweep.core.objective import Constraint
+from lca_sweep.core.short import short_names
 from lca_sweep.report.claims import AGAINST, Claim
 from lca_sweep.report.finals import found, of_winner, winner
 from lca_sweep.report.intervals import Sample, sample
 from lca_sweep.report.results import Final, SweepResult, TrialResult
-from lca_sweep.report.seeds import Setting, best_first, last, settings, short_names
+from lca_sweep.report.seeds import Setting, algorithm, best_first, last, settings
 
 BEST, SETTINGS, FAILED, LETTERS = 10, 30, 50, 300  # so many rows, and letters of a reason, are shown
 
@@ -125,10 +126,10 @@ def test_line(result: SweepResult) -> str:
     best, measured = winner(result), of_winner(result)
     if best is None or measured is None:
         return ""
-    if result.finals:
-        seeds = "one new seed" if measured.count == 1 else f"{measured.count} new seeds"
-        return f"Setting of trial {best.number}, {seeds}: test accuracy {amount(measured)}."
-    return f"Trial {best.number}: test accuracy {amount(measured)}."
+    of = "of the network" if algorithm(best) == "bp" else "of the stochastic pass"
+    seeds = "one new seed" if measured.count == 1 else f"{measured.count} new seeds"
+    which = f"Setting of trial {best.number}, {seeds}" if result.finals else f"Trial {best.number}"
+    return f"{which}: test accuracy {amount(measured)}, that {of}."
 
 
 ENSEMBLE = ("mean field", "mean network", "sub-networks", "averaged", "NLL", "ECE")
@@ -139,7 +140,9 @@ def _ensemble(trial: TrialResult) -> list[str]:
         return [decimal(None)] * len(ENSEMBLE)
     score = trial.analysis.ensemble
     subnetworks = np.array(score.subnetworks)
-    singles = f"{subnetworks.mean():.4f} ± {subnetworks.std():.4f}" if subnetworks.size else decimal(None)
+    singles = decimal(float(subnetworks.mean()) if subnetworks.size else None)
+    if subnetworks.size and algorithm(trial) != "bp":  # there all sub-networks are the one network
+        singles += f" ± {subnetworks.std():.4f}"
     return [
         decimal(score.mean_field),
         decimal(score.mean_network),

@@ -8,9 +8,8 @@ from typing import Any
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from lca_sweep.search.rows import FIXED
 from lca_sweep.search.space import Space
-
-FIXED = "fixed_params"  # Optuna's name for the knobs of a row that waits
 
 
 def waiting(params: Mapping[str, Any], source: str) -> FrozenTrial:

@@ -12,7 +12,8 @@ from lca_sweep.search.rows import Row
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
-BLUE, VERMILLION, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#9a9a9a"  # those of the report
+# those of the report
+BLUE, VERMILLION, GREEN, PURPLE, GREY, PALE = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#8a8a8a", "#d0d0d0"
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from typing import Any
 
 from lca_sweep.core.objective import Goal
 from lca_sweep.search.comparing import compared
-from lca_sweep.search.picture import BLUE, GREEN, GREY, VERMILLION, Picture, picture, script, told
+from lca_sweep.search.picture import BLUE, GREEN, GREY, PALE, PURPLE, VERMILLION, Picture, picture, script, told
 from lca_sweep.search.quiet import quiet
 from lca_sweep.search.rows import Row, group_by_pack
 from lca_sweep.search.shown import EPOCHS, OneObjective, Shown, evenly, keeps, scores, study_of
@@ -22,7 +22,8 @@ __all__ = ["Picture", "pictures", "script"]
 
 FEWEST = 4  # trials, complete or pruned, from which there is anything to look at
 CURVES, OBJECTIVES = 100, 3  # that are drawn at most
-LOOKS = {"complete": (BLUE, 1.0), "pruned": (GREY, 1.0), "running": (GREEN, 1.0)}  # colour and width of a curve
+LOOKS = {"complete": GREY, "pruned": PALE, "running": PURPLE}  # colours of curves
+BEST = (BLUE, VERMILLION, GREEN)  # of the three best, as in the report
 
 
 def pictures(rows: Sequence[Row], space: Space, goal: Goal) -> list[Picture]:
@@ -95,15 +96,16 @@ def _curves(shown: Shown) -> Picture | None:
     if longest < 2:
         return None
     study = study_of(some, shown.space, [first.maximize], lambda row: scores(row)[:1], curves=True)
-    figure, best = plot_intermediate_values(study), {row.number for row in shown.done[:3]}
+    figure, best = plot_intermediate_values(study), [row.number for row in shown.done[: len(BEST)]]
     for trace, row in zip(figure.data, sorted(some, key=lambda row: row.number), strict=True):
-        colour, width = (VERMILLION, 2.5) if row.number in best else LOOKS[row.state]
+        own = row.number in best
+        colour, width = (BEST[best.index(row.number)], 2.5) if own else (LOOKS[row.state], 1.0)
         trace.update(mode="lines" if len(row.values) > 1 else "markers", name=f"trial {row.number}, {row.state}")
         trace.update(line={"color": colour, "width": width}, marker={"color": colour})
     figure.update_layout(xaxis_title="epoch", yaxis_title=first.metric)
     caption = f"{first.metric} by epoch of {told(some, rows)}"
     caption += f", at {EPOCHS} epochs of each." if longest > EPOCHS else "."
-    caption += " Red: the three best; blue: complete; grey: pruned; green: still in training."
+    caption += " Thick: the three best (blue, vermillion, green); grey: complete; pale: pruned; purple: in training."
     return picture("curves", "Intermediate values", caption, figure)
 
 

@@ -6,7 +6,7 @@ A point need not name every searched knob; the sampler adds the others. Every er
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 
 from lca_sweep.config import Config
 from lca_sweep.core.errors import first_line
-from lca_sweep.core.knobs import KnobError, flat, nearest, written
+from lca_sweep.core.knobs import KnobError, flat, leaves, nearest, written
 from lca_sweep.search.rows import Row, misfit
 from lca_sweep.search.space import Space
 
@@ -39,7 +39,7 @@ def of_tree(tree: Any, space: Space, place: str, fixed: Mapping[str, Any]) -> Po
     if not isinstance(tree, Mapping):
         raise KnobError(f"{place}={written(tree)}: must be a tree of knobs, e.g. {{trainer: {{lr: 0.1}}}}")
     params = {}
-    for name, value in _leaves(tree):
+    for name, value in leaves(tree).items():
         if name in space or name not in fixed:
             params[name] = value
         elif value != fixed[name]:
@@ -97,14 +97,6 @@ def checked(params: Mapping[str, Any], space: Space, prefix: str, place: str) ->
 def _alone(name: str, space: Space) -> Space:
     """The space of one knob, which exists whatever the others are."""
     return Space({name: space[name]})
-
-
-def _leaves(tree: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, node in tree.items():
-        if isinstance(node, Mapping) and node:
-            yield from _leaves(node, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", node
 
 
 def _columns(header: Sequence[str], space: Space, place: str) -> list[str]:

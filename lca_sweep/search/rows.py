@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from numbers import Integral, Real
 from typing import Any
 
@@ -16,6 +16,7 @@ from lca_sweep.core.objective import pareto as front
 from lca_sweep.search.conditional import Space
 
 STATES = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
+FIXED = "fixed_params"  # Optuna's name for the knobs of a row that waits
 _NAMES = {state: name for name, state in STATES.items()}
 _NAMES |= {TrialState.RUNNING: "running", TrialState.WAITING: "waiting"}
 
@@ -37,6 +38,7 @@ class Row:
     violations: tuple[float, ...] = ()  # by how much it breaks each constraint, where it is complete; <= 0: not at all
     source: str = ""  # where the point comes from, if not from the sampler: "enqueue", "csv", "NAME/12"
     replicate: tuple[int, int] | None = None  # in the finals: the trial that is repeated, and its new seed
+    given: Mapping[str, Any] = field(default_factory=dict)  # of one that waits: the knobs that it was put in with
 
     @property
     def begun(self) -> bool:
@@ -89,6 +91,7 @@ def row_of(trial: FrozenTrial, space: Space) -> Row:
         violations=tuple(trial.system_attrs.get("constraints", ())) if done else (),
         source=attrs.get("source", ""),
         replicate=tuple(attrs["replicate"]) if attrs.get("replicate") else None,
+        given=trial.system_attrs.get(FIXED, {}) if trial.state == TrialState.WAITING else {},
     )
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from lca_sweep.core.objective import Goal, Objective, Scored, best_first
+from lca_sweep.core.short import short_names
 from lca_sweep.search.reading import half_reach
 from lca_sweep.search.rows import Row, misfit
 from lca_sweep.search.space import Space
@@ -36,9 +37,12 @@ class Shown:
 
     @classmethod
     def of(cls, rows: Sequence[Row], space: Space, goal: Goal) -> Shown:
-        """Without what others have put into the study, and without the finals."""
+        """Without what others have put into the study, and without the finals; knobs by their short names."""
         ours = [row for row in rows if row.begun and row.state in STATES]
         ours = [row for row in ours if not misfit(row.params, space)]
+        names = short_names(space)
+        ours = [replace(row, params={names[name]: value for name, value in row.params.items()}) for row in ours]
+        space = Space({names[name]: distribution for name, distribution in space.items()})
         done = {row.number: row for row in ours if row.value is not None and all(map(math.isfinite, scores(row)))}
         order = best_first(goal, {number: Scored(scores(row), row.violations) for number, row in done.items()})
         return cls(ours, [done[number] for number in order], space, goal)

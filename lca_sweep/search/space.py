@@ -69,7 +69,7 @@ def bounds(name: str, space: Space, config: Config) -> tuple[Any, Any]:
     ends = list(_ends(space[name])) if name in space else []
     ends += [space.constants[name].value] if name in space.constants else []
     if not ends or name in space.when or (name in space.constants and space.constants[name].when):
-        ends.append(flat(config.trial())[name])  # of trials that do not have it
+        ends.append(flat(config.trial()).get(name))  # of trials that do not have it; a layer has nothing else
     there = [end for end in ends if end is not None]
     return (min(there), max(there)) if there else (None, None)
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from lca_sweep.core.errors import first_line, why_no_database
 from lca_sweep.search.outage import SILENCE, StudyLost
 
 JOURNAL = "study.journal"
+TAIL = 2**16  # bytes at the end of a journal, in which its last line is as a rule
 EXAMPLE = "sqlite:///study.db or postgresql+psycopg://USER:PASSWORD@HOST/DATABASE"
 
 # Of libpq. A server that vanished is noticed within half a minute, and not when the kernel gives up, in 15 minutes.
@@ -34,14 +36,10 @@ def journal(folder: Path) -> BaseStorage:
     Raises StudyLost if it cannot be read or written, KnobError if it is damaged.
     """
     file = folder / JOURNAL
-    try:
+    with _told(file):
         # a writer that was killed can leave its lock, for which Optuna would wait half a minute
         file.with_name(f"{file.name}.lock").unlink(missing_ok=True)
         return Journal(file)
-    except OSError as error:
-        raise StudyLost(f"{file}: cannot be opened: {first_line(error)}") from error
-    except Exception as error:  # whatever Optuna raises at lines that it has not written
-        raise KnobError(damaged(file, error)) from error
 
 
 def shared_journal(folder: Path) -> BaseStorage:
@@ -50,18 +48,31 @@ def shared_journal(folder: Path) -> BaseStorage:
     Raises StudyLost if it is not there or cannot be read, KnobError if it is damaged.
     """
     file = folder / JOURNAL
-    try:
+    with _told(file):
         return Journal(file, alone=False)
+
+
+@contextmanager
+def _told(file: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise StudyLost(f"{file}: cannot be opened: {first_line(error)}") from error
-    except Exception as error:
+    except Exception as error:  # whatever Optuna raises at lines that it has not written
         raise KnobError(damaged(file, error)) from error
 
 
 def refuse_damaged_end(file: Path) -> None:
     """Raise ValueError if the last whole line is none of a journal: Optuna takes it for one that is being written."""
-    with suppress(IndexError):
-        json.loads(file.read_bytes().split(b"\n")[-2])
+    with file.open("rb") as journal:
+        size = journal.seek(0, os.SEEK_END)
+        journal.seek(max(0, size - TAIL))
+        lines = journal.read().split(b"\n")
+        if len(lines) < 3 and size > TAIL:
+            journal.seek(0)
+            lines = journal.read().split(b"\n")
+    if len(lines) > 1:
+        json.loads(lines[-2])
 
 
 def damaged(file: Path, error: Exception) -> str:
@@ -80,8 +91,12 @@ class Journal(JournalStorage):
     """Optuna's journal, with lines that are whole or absent."""
 
     def __init__(self, file: Path, alone: bool = True) -> None:
-        self.file = file
-        super().__init__(_WholeLines(str(file), alone))
+        self.file, self._lines = file, _WholeLines(str(file), alone)
+        super().__init__(self._lines)
+
+    def settle(self) -> None:
+        """Have the disk hold all that was written. Raises OSError."""
+        self._lines.settle()
 
 
 class _WholeLines(JournalFileBackend):
@@ -91,13 +106,17 @@ class _WholeLines(JournalFileBackend):
         if not alone:
             os.stat(file)  # else Optuna would make one
         super().__init__(file)
+        self.loose = False  # whether there is more than the disk may hold
         if alone:  # else half a line may be one that is being written
             with open(file, "rb+", buffering=0) as journal:
                 _cut(journal)
         refuse_damaged_end(Path(file))
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
-        """All of these lines, or none and an OSError."""
+        """All of these lines, or none and an OSError; on the disk when it returns, unless they are epochs' values.
+
+        These `settle` takes there, and whatever is written next, such as a trial's end.
+        """
         lines = "".join(json.dumps(log, separators=(",", ":")) + "\n" for log in logs).encode()
         self._lock.acquire()
         try:
@@ -106,13 +125,25 @@ class _WholeLines(JournalFileBackend):
                 try:
                     while lines:
                         lines = lines[journal.write(lines) :]
-                    os.fsync(journal.fileno())
+                    self.loose = True
+                    if not all("intermediate_value" in log for log in logs):
+                        self._settle(journal)
                 except BaseException:
                     journal.truncate(end)
                     raise
         finally:
             with suppress(RuntimeError):  # we were held up so long that another process broke the lock
                 self._lock.release()
+
+    def settle(self) -> None:
+        """See Journal."""
+        if self.loose:
+            with open(self._file_path, "rb+", buffering=0) as journal:
+                self._settle(journal)
+
+    def _settle(self, journal: Any) -> None:
+        os.fsync(journal.fileno())
+        self.loose = False
 
 
 def _cut(journal: Any) -> int:

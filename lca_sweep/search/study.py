@@ -22,9 +22,9 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from lca_sweep.config import Config, KnobError, Search
 from lca_sweep.core.objective import Scored
-from lca_sweep.search.given import FIXED, known, put_in_once, repeated
+from lca_sweep.search.given import known, put_in_once, repeated
 from lca_sweep.search.outage import Patience, silent
-from lca_sweep.search.rows import STATES, Row, best_first, misfit, pareto, row_of
+from lca_sweep.search.rows import FIXED, STATES, Row, best_first, misfit, pareto, row_of
 from lca_sweep.search.sampler import make_samplers
 from lca_sweep.search.space import Space
 from lca_sweep.search.storage import shown
@@ -151,11 +151,15 @@ class Study:
             self._set_attr(number, "pack", pack)
 
     def report(self, number: int, epoch: int, value: float) -> bool:
-        """The first objective of a running trial after an epoch (from 1); whether that was news."""
+        """The first objective of a running trial after an epoch (from 1); whether that was news. See `settle`."""
         news = self.is_open(number) and epoch not in self._trial(number).intermediate_values
         if news:
             self._table.write(number, lambda storage, id: storage.set_trial_intermediate_value(id, epoch, float(value)))
         return news
+
+    def settle(self) -> None:
+        """Have the disk hold what was reported: a journal waits for it once, not for each value."""
+        self._table.settle()
 
     def finish(self, number: int, state: str, value: float | Scored, reason: str = "") -> None:
         """Tell a trial's end, once: complete (with its objectives), pruned, or failed (with the reason).

@@ -13,6 +13,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from lca_sweep.search.mirror import Mirror
 from lca_sweep.search.outage import Patience
+from lca_sweep.search.storage import Journal
 
 NONCE = "row"  # user attribute
 TWICE = "written twice by a storage that had not answered"
@@ -82,6 +83,11 @@ class Table:
         else:
             write(self.mirror, number)
             self._note(number)
+
+    def settle(self) -> None:
+        """Have the disk hold all that was written; other storages than a journal see to that themselves."""
+        if isinstance(self._storage, Journal):
+            self._patience(self._storage.settle)
 
     def read(self, number: int) -> None:
         """Take over what the storage has of a row."""

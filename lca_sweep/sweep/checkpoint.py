@@ -31,6 +31,7 @@ BLANK = b"0" * 64
 ADDED = {
     "trainer.algorithm": "gbp",
     "trainer.train_size": None,
+    "trainer.precision": "float32",
     "prior.kind": "kl",
 }  # knobs that older checkpoints lack, and what they mean
 

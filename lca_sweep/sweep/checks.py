@@ -5,21 +5,21 @@ Nothing is made or changed, but for an object in a bucket of S3 that is there fo
 
 from __future__ import annotations
 
-import os
 import platform
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from lca_sweep.config import Config
-from lca_sweep.core.data import missing
+from lca_sweep.core.data import missing, unreachable
 from lca_sweep.search.reaching import reach
+from lca_sweep.sweep.cluster import address_of, check_answers
 from lca_sweep.sweep.errors import SweepError
+from lca_sweep.sweep.folder import check_knobs, derived_name
 from lca_sweep.sweep.machine import cores, gpus, is_writable, memory, room, size, wrong_packages
 from lca_sweep.sweep.overview import overviews
 from lca_sweep.sweep.storage import storage_at
-from lca_sweep.sweep.watch import answers
-from lca_sweep.sweep.words import plural
+from lca_sweep.sweep.words import command, extended, plural
 from lca_sweep.tracking.finding import check_store
 from lca_sweep.tracking.serving import free_port
 from lca_sweep.tracking.uri import kind
@@ -61,7 +61,15 @@ def gpu(config: Config) -> str:
     found, wanted = list(gpus()), config.cluster.gpus_per_pack
     if config.cluster.address == "local" and wanted and not found:
         raise SweepError(f"cluster.gpus_per_pack={wanted:g}: none here that torch can use; must be 0 (or null)")
-    return "; ".join(found) or "none"
+    return "; ".join([*found, _kernels()] if found else ["none"])
+
+
+def _kernels() -> str:
+    """Whether its steps go through Triton's kernels."""
+    from lca_sweep.core.engine import why_no_kernels
+
+    why = why_no_kernels("cuda")
+    return f"no kernels, so training is slower: {why}" if why else "Triton's kernels work"
 
 
 def ram(config: Config) -> str:
@@ -99,6 +107,11 @@ def data(config: Config) -> str:
     there = room(absent[0].parent)[0]
     if not is_writable(there):
         raise SweepError(f"{config.data.name}: {absent[0]} is missing, and {there} cannot be written to; set data.dir")
+    if why := unreachable(config.data.name, config.data.dir):
+        raise SweepError(
+            f"{config.data.name}: {absent[0]} is missing, and not to be had by download ({why}); "
+            "get it elsewhere, and set data.dir to the folder it is in"
+        )
     return f"{config.data.name}: to be downloaded into {absent[0].parent} ({plural(len(absent), 'file')})"
 
 
@@ -122,18 +135,10 @@ def storage(config: Config) -> str:
 
 
 def cluster(config: Config) -> str:
-    address = config.cluster.address
+    address = address_of(config.cluster)
     if address == "local":
         return "local: a Ray of its own"
-    if address == "auto":
-        address = os.environ.get("RAY_ADDRESS", "")
-        if not address:
-            raise SweepError("cluster.address=auto: RAY_ADDRESS is not set; set it, or give the address")
-    host, _, port = address.rpartition(":")
-    if address.startswith("ray://") or not host or not port.isdecimal():
-        raise SweepError(f"cluster.address={address}: must be HOST:PORT of the cluster itself, e.g. head:6379")
-    if why := answers(host.strip("[]"), int(port), patience=5):
-        raise SweepError(f"cluster.address={address}: no Ray cluster answers there: {why}; must be one that runs")
+    check_answers(address, patience=5)
     return f"{address} answers"
 
 
@@ -149,7 +154,15 @@ def sweeps(config: Config) -> str:
     if unknown:
         raise SweepError("; ".join(unknown))
     told = f"{plural(len(there), 'sweep')} in {place}"
-    return told + (f"; to go on (resume NAME): {', '.join(waiting)}" if waiting else "")
+    told += f"; to go on (resume NAME): {', '.join(waiting)}" if waiting else ""
+    name = config.sweep.name or derived_name(config)
+    own = next((one for one in there if one.known.name == name), None)
+    if own is None or config.sweep.resume == "never":
+        return told
+    if own.owner:
+        raise SweepError(f"sweep {name} is being run by {own.owner}; stop it ({command('stop', own.known.path)})")
+    check_knobs(config, own.known.path)
+    return told + (f"; {name} is done{extended(config, own.asked)}" if own.state == "done" else f"; {name} would go on")
 
 
 CHECKS: Mapping[str, Check] = {

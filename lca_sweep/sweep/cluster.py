@@ -12,13 +12,14 @@ import signal
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import Any
 
 from lca_sweep import __version__
 from lca_sweep.config import Cluster
 from lca_sweep.core.errors import first_line
 from lca_sweep.sweep.errors import SweepError
+from lca_sweep.sweep.noise import into
 from lca_sweep.sweep.room import Machine, Resources, elastic, resources
 from lca_sweep.sweep.watch import SILENCE, answers, end_at_once, watched
 
@@ -34,27 +35,32 @@ QUIET = {
 PENDING = "TUNE_MAX_PENDING_TRIALS_PG"  # Tune asks a cluster for so many places at once; the ledger for how many
 # what makes Ray keep to 127.0.0.1, as it does on Windows and macOS; else a part of it listens at every address
 LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+NOTHING: AbstractContextManager[None] = nullcontext()
 TOKENS = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
 
 
 @contextmanager
-def connected(cluster: Cluster) -> Iterator[Resources]:
-    """Ray up and connected; a local one is taken down at the end. Raises SweepError if that is not possible."""
+def connected(cluster: Cluster, meanwhile: AbstractContextManager[None] = NOTHING) -> Iterator[Resources]:
+    """Ray up and connected; a local one is taken down at the end. Raises SweepError if that is not possible.
+
+    One is in `meanwhile` as it starts.
+    """
     manners = QUIET | (_private() if cluster.address == "local" else {PENDING: "10000"})
     os.environ.update({name: value for name, value in manners.items() if name not in os.environ})
-    address = _address(cluster)
-    _answers(address)
+    address = address_of(cluster)
+    check_answers(address)
     import ray
 
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     # of a machine that is lost Ray prints stack traces, whatever `log_to_driver` says; its log files have them, too
     ray._private.worker._worker_logs_enabled = False
-    _connect(address)
-    signal.signal(signal.SIGTERM, _terminated)  # Ray's own handler aborts
     with ExitStack() as stack:
-        if address != "local":
-            stack.enter_context(_watched(address))
-        stack.callback(_disconnect)
+        with meanwhile:
+            _connect(address)
+            signal.signal(signal.SIGTERM, _terminated)  # Ray's own handler aborts
+            if address != "local":
+                stack.enter_context(_watched(address))
+            stack.callback(_disconnect)
         if address == "local":
             yield resources(cluster, _machines())
         else:
@@ -62,17 +68,20 @@ def connected(cluster: Cluster) -> Iterator[Resources]:
             yield elastic(cluster, _machines)
 
 
-def _address(cluster: Cluster) -> str:
+def address_of(cluster: Cluster) -> str:
     """Of which Ray; SweepError if it can be none."""
-    address = cluster.address
+    address, knob = cluster.address, "cluster.address"
+    if address == "local":
+        return address
     if address == "auto":
-        address = os.environ.get("RAY_ADDRESS", "")
+        address, knob = os.environ.get("RAY_ADDRESS", ""), "RAY_ADDRESS"
         if not address:  # Ray would join whatever runs on this machine, be it somebody's private sweep
             raise SweepError("cluster.address=auto: RAY_ADDRESS is not set; set it, or give the address here")
     if address.startswith("ray://"):  # there Tune runs in another process, which has none of our books
-        raise SweepError(f"cluster.address={address}: must be the cluster itself (HOST:6379), not its Ray Client")
-    if address not in ("local", "auto") and not re.fullmatch(r"[^/\s]+:\d+", address):
-        raise SweepError(f"cluster.address={address}: must be local, auto, or HOST:PORT of a cluster, e.g. head:6379")
+        raise SweepError(f"{knob}={address}: must be the cluster itself (HOST:6379), not its Ray Client")
+    if not re.fullmatch(r"[^/\s]+:\d+", address):
+        choices = "" if knob == "RAY_ADDRESS" else "local, auto, or "
+        raise SweepError(f"{knob}={address}: must be {choices}HOST:PORT of a cluster, e.g. head:6379")
     return address
 
 
@@ -133,13 +142,10 @@ def _aside() -> Iterator[list[str]]:
     """
     said: list[str] = []
     with tempfile.TemporaryFile("w+", errors="replace") as file:
-        before = os.dup(2)
-        os.dup2(file.fileno(), 2)
         try:
-            yield said
+            with into(file):
+                yield said
         finally:
-            os.dup2(before, 2)
-            os.close(before)
             file.seek(0)
             said += file
 
@@ -162,12 +168,12 @@ def _terminated(*_: object) -> None:
     sys.exit(128 + signal.SIGTERM)
 
 
-def _answers(address: str) -> None:
+def check_answers(address: str, patience: float = 10) -> None:
     """Ray itself tries for 20 s and writes a line a second; a port that nobody listens at is known at once."""
     host, _, port = address.rpartition(":")
     if not host or not port.isdigit():
         return  # local, auto, or a name that Ray knows
-    if why := answers(host.strip("[]"), int(port), patience=10):
+    if why := answers(host.strip("[]"), int(port), patience):
         raise SweepError(f"cluster.address={address}: no Ray cluster answers there: {why}; must be one that runs")
 
 

@@ -20,8 +20,9 @@ from lca_sweep.search.rows import best_first
 from lca_sweep.sweep.comparison import Way, budgets, cost, differing, unlike, way
 from lca_sweep.sweep.console import wide_console
 from lca_sweep.sweep.known import Known
-from lca_sweep.sweep.overview import STATES, Overview, overview
+from lca_sweep.sweep.overview import Overview, overview
 from lca_sweep.sweep.printing import print_json, print_line, print_table, value_text
+from lca_sweep.sweep.words import STATES
 
 MOST = 40  # characters of a knob's value
 

@@ -6,10 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lca_sweep.core.knobs import flat
+from lca_sweep.core.knobs import flat, leaves
 from lca_sweep.core.objective import Goal
 from lca_sweep.search.rows import Row, best_first
-from lca_sweep.sweep.folder import leaves
 from lca_sweep.sweep.overview import Overview
 
 SHARES = (0.25, 0.5, 0.75, 1.0)  # of the smaller budget

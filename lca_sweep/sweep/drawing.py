@@ -13,7 +13,7 @@ from lca_sweep.sweep.pack_table import live, pack_table
 from lca_sweep.sweep.printing import spark
 from lca_sweep.sweep.scene import Scene
 from lca_sweep.sweep.sheet import GAP, Sheet
-from lca_sweep.sweep.words import clock, duration, plural
+from lca_sweep.sweep.words import clock, duration, in_words, plural
 
 TABLE = 9  # lines that the table of packs has before anything that can be left out
 KNOBS = 3  # lines of them
@@ -40,7 +40,7 @@ def frame(scene: Scene, sheet: Sheet) -> list[Text]:
 
 
 def over_time(scene: Scene, width: int, encoding: str = "utf-8") -> str:
-    """The best by time, from the first one to now, as `width` bars; they rise where more is better, else fall.
+    """The best by time, from the first one to now, as `width` bars; higher where more is better, else lower.
 
     The first epochs gain more than all others, so a bar goes by the logarithm of what is missing to the present best.
     """
@@ -105,10 +105,9 @@ def _ends_below(scene: Scene, sheet: Sheet) -> list[Text]:
 
 
 def _ends(scene: Scene) -> str:
-    running, (done, finals) = live(scene.packs), scene.finals
-    parts = [f"{scene.counts[state]} {state}" for state in ("complete", "pruned", "failed") if scene.counts.get(state)]
-    parts += [f"{running} running"] if running else []
-    return ", ".join([*parts, *([f"finals: {done} of {finals}"] if finals else [])])
+    done, finals = scene.finals
+    states = in_words({**scene.counts, "running": live(scene.packs)})
+    return ", ".join(filter(None, [states, f"finals: {done} of {finals}" if finals else ""]))
 
 
 def _bar(scene: Scene, sheet: Sheet) -> list[Text]:

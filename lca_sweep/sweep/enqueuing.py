@@ -12,7 +12,7 @@ from lca_sweep.sweep.console import wide_console
 from lca_sweep.sweep.errors import SweepError
 from lca_sweep.sweep.known import Known, space_of
 from lca_sweep.sweep.overview import Overview, overview
-from lca_sweep.sweep.words import command, plural, spans
+from lca_sweep.sweep.words import command, plural, trials
 
 
 def enqueue(known: Known, texts: Mapping[str, str], file: str | None) -> int:
@@ -48,7 +48,7 @@ def _told(stands: Overview, numbers: Sequence[int | None]) -> list[str]:
     if not new:
         return lines
     waiting, left = stands.counts["waiting"] + len(new), (stands.total or 0) - stands.asked
-    lines.append(f"trial{'s' * (len(new) > 1)} {spans(new)}: put in, to be trained next")
+    lines.append(f"{trials(new)}: put in, to be trained next")
     if not stands.owner:
         lines.append("nobody runs it: the command that began it does that")
     if stands.total is not None and waiting > left:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import itertools
 import json
 import os
@@ -14,9 +15,9 @@ from typing import Any
 
 import yaml
 
-from lca_sweep.config import Config, without_password
+from lca_sweep.config import USUAL_SIZE, Config, without_password
 from lca_sweep.core.files import try_to_write, write_atomically
-from lca_sweep.core.knobs import listed
+from lca_sweep.core.knobs import leaves, listed, replace
 from lca_sweep.sweep.errors import SweepError
 from lca_sweep.sweep.lock import Lock, locked, refuse_running
 
@@ -65,8 +66,7 @@ def folder_path(config: Config, name: str) -> Path:
     of this machine runs it, or if nothing can be written there.
     """
     path = Path(config.sweep.dir).absolute() / name
-    if is_known(path) and config.sweep.resume != "never":
-        _refuse_other_knobs(name, _read(path)["config"], plain_config(config))
+    check_knobs(config, path)
     there = next(folder for folder in (path, *path.parents) if folder.exists())
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
         raise SweepError(f"sweep.dir={config.sweep.dir}: {there} must be a folder that one can write to")
@@ -78,15 +78,43 @@ def folder_path(config: Config, name: str) -> Path:
     return path
 
 
+def check_knobs(config: Config, path: Path) -> None:
+    """Raise SweepError if the sweep in this folder was begun with other knobs, unless it is to be put aside."""
+    if is_known(path) and config.sweep.resume != "never":
+        _refuse_other_knobs(path.name, _read(path), plain_config(config))
+
+
+def derived_name(config: Config) -> str:
+    """A name for an unnamed sweep: the same knobs give the same name, also when knobs are added to lca_sweep."""
+    default = lasting(plain_config(Config()))
+    if config.pack.size == USUAL_SIZE:  # as if it had not been said
+        config = replace(config, {"pack.size": None})
+    chosen = {knob: value for knob, value in lasting(plain_config(config)).items() if default.get(knob) != value}
+    digest: str = hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()
+    return f"{config.data.name}-{digest[:8]}"
+
+
 def is_known(path: Path) -> bool:
     """Whether a sweep was begun there."""
     return (path / IDENTITY).exists()
 
 
+def begun_size(config: Config, path: Path) -> int | None:
+    """Trials in a pack of the sweep that goes on there; None where one begins anew."""
+    return _size(_read(path)) if is_known(path) and config.sweep.resume != "never" else None
+
+
+def _size(known: Mapping[str, Any]) -> int:
+    """What sweep.json says of it: as it was asked for, or what null came to."""
+    size: int | None = known["config"].get("pack", {}).get("size")
+    return size or known.get("pack_size", USUAL_SIZE)
+
+
 @contextmanager
-def opened(config: Config, path: Path, say: Callable[[str], None]) -> Iterator[Folder]:
+def opened(config: Config, path: Path, say: Callable[[str], None], size: int | None = None) -> Iterator[Folder]:
     """The folder, made if it is new, with its lock held: it goes with the process that holds it.
 
+    `size` is what `pack.size` has come to; a sweep keeps it for ever.
     With `sweep.resume=never` what lies there is put aside. Raises SweepError if the folder cannot be written, or if
     another process runs this sweep.
     """
@@ -97,7 +125,7 @@ def opened(config: Config, path: Path, say: Callable[[str], None]) -> Iterator[F
                 say(f"the sweep that had this name is kept in {_put_aside(path, say)}")
             path.mkdir(parents=True, exist_ok=True)
             lock = stack.enter_context(locked(path, say))
-            known = _identity(config, path, anew)
+            known = _identity(config, path, anew, size)
         except OSError as error:
             where = error.filename or path
             raise SweepError(f"sweep.dir={config.sweep.dir}: cannot write {where}: {error.strerror}") from error
@@ -114,17 +142,17 @@ def _put_aside(path: Path, say: Callable[[str], None]) -> Path:
     return kept
 
 
-def _identity(config: Config, path: Path, anew: bool) -> dict[str, Any]:
+def _identity(config: Config, path: Path, anew: bool, size: int | None) -> dict[str, Any]:
     """What the sweep is, made with its first start; config.yaml is for people and is written at every start."""
     plain = plain_config(config)
     if not is_known(path):
         uid = uuid.uuid4().hex
         # a database may hold the study of a sweep that was put aside; a journal lies in its own folder
         study = f"{path.name}-{uid[:8]}" if anew and config.search.storage else path.name
-        content = {"uid": uid, "study": study, "config": plain}
+        content = {"uid": uid, "study": study, "config": plain, "pack_size": size or config.pack.trials}
         write_atomically(path / IDENTITY, json.dumps(content, indent=2).encode())
     known = _read(path)
-    _refuse_other_knobs(path.name, known["config"], plain)  # again: now nobody else can begin it
+    _refuse_other_knobs(path.name, known, plain)  # again: now nobody else can begin it
     write_config(path, config)
     return known
 
@@ -160,8 +188,10 @@ def lasting(tree: Mapping[str, Any]) -> dict[str, Any]:
     return {knob: value for knob, value in leaves(tree).items() if not knob.startswith(FREE)}
 
 
-def _refuse_other_knobs(name: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
-    before, after = _lasting_then(old), lasting(new)
+def _refuse_other_knobs(name: str, known: Mapping[str, Any], new: Mapping[str, Any]) -> None:
+    before, after = _lasting_then(known["config"]), lasting(new)
+    before["pack.size"] = _size(known)
+    after["pack.size"] = after["pack.size"] or before["pack.size"]
     differing = [
         f"  {knob}: {before.get(knob, 'not set')} -> {after.get(knob, 'not set')}"
         for knob in sorted(before | after)
@@ -181,14 +211,3 @@ def _lasting_then(tree: Mapping[str, Any]) -> dict[str, Any]:
     """The lasting knobs of a sweep, which may be older than some of them: it was begun with what is their default."""
     defaults = {knob: value for knob, value in lasting(plain_config(Config())).items() if knob != "sweep.space"}
     return defaults | lasting(tree)
-
-
-def leaves(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """What a nested mapping holds, by dotted name."""
-    found: dict[str, Any] = {}
-    for key, value in tree.items():
-        if isinstance(value, Mapping) and value:
-            found |= leaves(value, f"{prefix}{key}.")
-        else:
-            found[f"{prefix}{key}"] = value
-    return found

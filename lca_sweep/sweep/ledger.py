@@ -75,7 +75,7 @@ class Ledger:
         # what was begun is finished, also if fewer trials are asked for now
         self._begun = self.asked + sum(row.pack is None and row.state == "running" for row in rows)
         self.total = max(config.sweep.total(), self._begun)
-        self._rest = rest(rows, config.pack.size, self.total)
+        self._rest = rest(rows, config.pack.trials, self.total)
         self.most = config.cluster.packs  # that are trained at the same time; None: as many as the resources allow
         self.room: Callable[[], int | None] = lambda: None  # how many these are, if not known for good
         self._out: set[int] = set()  # packs that were issued
@@ -138,6 +138,7 @@ class Ledger:
             self._book_ends([trial for trial in fresh if trial["state"] != "running"])
             if fresh:  # else the pack is through, and the view has closed it
                 self.view.pack_reported(pack, report)
+        self.study.settle()
 
     def can_be_split(self, pack: int) -> bool:
         """Whether more than one of its trials is live."""
@@ -210,7 +211,8 @@ class Ledger:
         # all trials of the pack, also those that ended: without a checkpoint its halving must see them again
         rows = self.study.pack(pack)
         running = [row for row in rows if row.state == "running"]
-        rows = [row for row in rows if self._kind(row) == self._kind(running[0])]  # others: ended by hand
+        kind = self._kind(running[0])
+        rows = [row for row in rows if self._kind(row) == kind]  # others: ended by hand
         knobs = {row.number: self._knobs(row) for row in rows}
         prune = running[0].replicate is None
         issue = Issue(pack, knobs, running[0].origins, self._bars(pack) if prune else {}, prune)
@@ -242,7 +244,7 @@ class Ledger:
         """Add what is missing of the finals, in packs of their own; whoever follows a driver that dies goes on."""
         if self._held or not self._search_is_over():
             return
-        left, size = self._finals_left(), self.config.pack.size
+        left, size = self._finals_left(), self.config.pack.trials
         for place, (row, seed) in enumerate(left):
             self._finals.add(self.study.repeat(row, seed, self.next_pack + place // size))
         packs = range(self.next_pack, self.next_pack + -(-len(left) // size))
@@ -252,7 +254,7 @@ class Ledger:
 
     def _due(self) -> Ask | None:
         """The trials to ask the study for now."""
-        size, search = self.config.pack.size, self.config.search
+        size, search = self.config.pack.trials, self.config.search
         if self._rest:
             ask, self._rest = self._rest, None
             return ask

@@ -24,9 +24,9 @@ from lca_sweep.search.space import knobs
 from lca_sweep.sweep.console import wide_console
 from lca_sweep.sweep.errors import SweepError
 from lca_sweep.sweep.known import Known
-from lca_sweep.sweep.overview import STATES, Overview, epoch_of, overview, overviews, stamp
+from lca_sweep.sweep.overview import Overview, epoch_of, overview, overviews, stamp
 from lca_sweep.sweep.printing import print_json, print_table
-from lca_sweep.sweep.words import params_line, plural
+from lca_sweep.sweep.words import in_words, params_line, plural
 
 BEST = 5  # trials that are shown
 
@@ -123,8 +123,7 @@ def _row(one: Overview) -> list[str]:
 
 
 def _counts(one: Overview) -> str:
-    counts = one.counts
-    told = ", ".join(f"{counts[state]} {state}" for state in STATES if counts[state])
+    told = in_words(one.counts, runs=one.owner is not None)
     return f"{one.total if one.total is not None else '?'} ({told or 'none begun'})"
 
 

@@ -74,6 +74,21 @@ def gpus() -> Iterator[str]:
             yield f"{about.name}, {size(about.total_memory)}, {driver}CUDA {torch.version.cuda}"
 
 
+def free_gpu_memory() -> list[int]:
+    """Bytes that are free on each GPU, none where torch can use none. Asked of the driver: CUDA would take some."""
+    if not shutil.which("nvidia-smi"):
+        return []
+    import torch
+
+    if not torch.cuda.is_available():
+        return []
+    with suppress(OSError, subprocess.SubprocessError, ValueError):
+        words = ["nvidia-smi", "--query-gpu=memory.free", "--format=csv,noheader,nounits"]
+        told = subprocess.run(words, capture_output=True, text=True, timeout=5, check=True).stdout.split()
+        return [int(mebibytes) * 2**20 for mebibytes in told]
+    return []
+
+
 def _driver() -> str:
     with suppress(OSError, subprocess.SubprocessError):
         words = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]

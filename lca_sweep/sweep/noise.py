@@ -27,7 +27,7 @@ def aside(folder: Path) -> Iterator[None]:
         yield
         return
     try:
-        with log, _kept(log):
+        with log, into(log):
             yield
     finally:
         with suppress(OSError):
@@ -44,7 +44,7 @@ def no_prints() -> Iterator[None]:
 
 
 @contextmanager
-def _kept(log: TextIO) -> Iterator[None]:
+def into(log: TextIO) -> Iterator[None]:
     """Descriptor 2 and sys.stderr are the log; sys.__stderr__ is what descriptor 2 was."""
     with ExitStack() as stack:
         if sys.stderr:

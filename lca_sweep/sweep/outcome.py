@@ -5,25 +5,23 @@ from __future__ import annotations
 import math
 import os
 import re
-import shlex
-import shutil
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from lca_sweep.config import Config
+from lca_sweep.core.knobs import flat
 from lca_sweep.core.objective import Goal
 from lca_sweep.report.intervals import Sample, sample
 from lca_sweep.search.rows import Row
 from lca_sweep.search.study import Study
 from lca_sweep.sweep import layout
-from lca_sweep.sweep.finals import Standing, lines, standings, test_line, winner
+from lca_sweep.sweep.finals import Standing, knobs_of, lines, standings, test_line, winner
 from lca_sweep.sweep.gather import last_metrics
 from lca_sweep.sweep.storage import Storage, StorageError, fetched
 from lca_sweep.sweep.telling import best_table, finals_table, results
 from lca_sweep.sweep.view import View
-from lca_sweep.sweep.words import plural, spans
+from lca_sweep.sweep.words import command, in_words, plural, trials
 from lca_sweep.tracking import BestTrial, Table, Tracker, ui_command
 
 BEST, FRONT = 5, 10  # so many trials are told of: the best ones, or of a Pareto set
@@ -34,6 +32,7 @@ TEST = "test/accuracy"
 class Outcome:
     """Reads what the study and the storage hold, at any time."""
 
+    path: Path  # the sweep's folder
     config: Config
     study: Study
     storage: Storage
@@ -50,7 +49,8 @@ class Outcome:
         except (StorageError, OSError) as error:  # the latter where copies cannot be put
             self.view.say(str(error))
             artifacts = None
-        return BestTrial(row.number, row.value or 0.0, metrics, row.params, artifacts)
+        algorithm = flat(knobs_of(self.config, row))["trainer.algorithm"]
+        return BestTrial(row.number, row.value or 0.0, metrics, row.params, artifacts, algorithm)
 
     def front(self) -> list[int]:
         """The Pareto set of a sweep with several objectives, by the first one; nothing where there is only one."""
@@ -69,11 +69,8 @@ class Outcome:
 
     def tell(self, headline: str, tracker: Tracker, report: Path | None = None) -> None:
         """Counts, the best trials, what failed, and the way to the report and to the MLflow UI."""
-        counts, say = self.study.counts(), self.view.say
-        states = ", ".join(
-            f"{counts[state]} {state}" for state in ("complete", "pruned", "failed", "running") if counts[state]
-        )
-        say(f"{headline}: {states or 'no trial'}")
+        say = self.view.say
+        say(f"{headline}: {in_words(self.study.counts(), runs=False) or 'no trial'}")
         for line in [*self._best(), *self._finals()]:
             say(line)
         for line in failures(self.study.rows()):
@@ -126,15 +123,14 @@ class Outcome:
         return {name: value for name, value in metrics.items() if name != TEST or not self.config.sweep.replicates}
 
     def _ui(self, tracker: Tracker) -> list[str]:
-        """How to look at the runs; with the path of our own mlflow where the shell would not find it."""
-        command, own = ui_command(self.config.tracking.uri), Path(sys.executable).with_name("mlflow")
-        pages = [f"  {tracker.page}", f"  {tracker.front}"]
-        if not command.startswith("mlflow "):
-            return ["MLflow, this sweep's runs, the best first, and its own page:", *pages]
-        if shutil.which("mlflow") != str(own) and own.exists():
-            near = os.path.relpath(own)
-            command = shlex.quote(str(own) if near.startswith("..") else near) + command.removeprefix("mlflow")
-        return ["MLflow UI, this sweep's runs, the best first, and its own page:", f"  {command}", *pages]
+        """How to look at the runs."""
+        if ui_command(self.config.tracking.uri).startswith("mlflow "):  # a file or a database, which nobody serves yet
+            return [f"MLflow UI: {command('ui', self.path)}"]
+        return [
+            "MLflow, this sweep's runs, the best first, and its own page:",
+            f"  {tracker.page}",
+            f"  {tracker.front}",
+        ]
 
 
 def failures(rows: Sequence[Row]) -> list[str]:
@@ -144,9 +140,7 @@ def failures(rows: Sequence[Row]) -> list[str]:
         if row.state == "failed":
             found.setdefault(re.sub(r" at epoch \d+$", "", row.reason), []).append(row)
     return [
-        f"trial {alike[0].number} failed: {alike[0].reason}"
-        if len(alike) == 1
-        else f"trials {spans([row.number for row in alike])} failed: {reason}"
+        f"{trials([row.number for row in alike])} failed: {alike[0].reason if len(alike) == 1 else reason}"
         for reason, alike in found.items()
     ]
 

@@ -19,8 +19,8 @@ from lca_sweep.sweep.finals import Standing, missing, standings, winner
 from lca_sweep.sweep.folder import CONFIG, IDENTITY
 from lca_sweep.sweep.known import Known, find, now, rows_of
 from lca_sweep.sweep.lock import Owner, runner
+from lca_sweep.sweep.words import STATES
 
-STATES = ("complete", "pruned", "failed", "running", "waiting")
 OUTBOX = "outbox"
 
 
@@ -107,6 +107,14 @@ class Overview:
 def overview(known: Known, what: str) -> Overview:
     """How one sweep stands. Raises UserError, which begins with `what`, if its trials cannot be read."""
     return _overview(known, _runner(known.path), _rows(known, what))
+
+
+def best_of(known: Known, what: str) -> int:
+    """The number of a sweep's best trial. SweepError where none is complete, UserError as `overview`."""
+    best = overview(known, what).best
+    if not best:
+        raise SweepError(f"{what} {known.name}: no trial is complete, so that none is the best")
+    return best[0].number
 
 
 def overviews(place: Path, what: str) -> list[Overview]:

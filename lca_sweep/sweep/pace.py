@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 
 WINDOW = 300.0  # seconds that the pace is taken over, so that it follows machines that come and go
 REPORTS = 20  # and at least so many reports, where they are rare
+SHORT = 10.0  # seconds to the first report in which the start of its process counts for too much
 GRAIN = 0.5  # seconds; reports nearer to each other are one mark
 
 
@@ -44,14 +45,14 @@ class Pace:
         self._keep(Mark(now, planned, trained, self.marks[-1].reports + 1))
 
     def left(self, now: float, to_do: float) -> float | None:
-        """Seconds until `to_do` of the planned work is done, too; >= 0. None while none was.
+        """Seconds until `to_do` of the planned work is done, too; >= 0. None while that cannot be told.
 
         Between reports it counts down, and stands still where one is overdue.
         """
         done = self.marks[-1].planned - self.marks[0].planned
-        if done <= 0:
-            return None
         span, waited = self._span(now)
+        if done <= 0 or (self.marks[-1].reports == 1 and span < SHORT):
+            return None
         return max(0.0, to_do / done * span - waited)
 
     def rate(self, now: float) -> float | None:

@@ -62,7 +62,7 @@ class Plan:
 
     def search(self, trials: int) -> float:
         """Trial-epochs of so many trials that are in no pack yet."""
-        full, rest = divmod(max(trials, 0), self.config.pack.size)
+        full, rest = divmod(max(trials, 0), self.config.pack.trials)
         return full * self._by_size[-1] + self._by_size[rest]
 
     def finals(self, candidates: int, begun: int) -> float:
@@ -74,5 +74,5 @@ class Plan:
     @cached_property
     def _by_size(self) -> list[float]:
         """Of a pack of 0, 1, ... up to `pack.size` trials."""
-        sizes = range(self.config.pack.size + 1)
+        sizes = range(self.config.pack.trials + 1)
         return [pack_costs(size, self.config.pruner, self.config.trainer.epochs)[-1] for size in sizes]

@@ -1,16 +1,30 @@
-"""What a result was made with."""
+"""What a result is made from and with."""
 
 from __future__ import annotations
 
 import importlib.metadata
+import os
 import platform
 import subprocess
 from pathlib import Path
 
 from lca_sweep import __version__
+from lca_sweep.config import Config
+from lca_sweep.core.data import Splits, load
 
 COMMIT = "COMMIT"  # the file beside the package that says it, where the package was sent
 PACKAGES = ("torch", "numpy", "ray", "optuna", "mlflow")
+
+
+def data_of(config: Config) -> Splits:
+    """The data set of a config. Raises DataError."""
+    home = os.path.expanduser(config.data.dir) if config.data.dir else None
+    return load(config.data.name, dir=home)
+
+
+def data_tags(data: Splits) -> dict[str, str]:
+    """What a result was made from and with."""
+    return {"data": data.name, "data.digest": data.digest[:16], **provenance()}
 
 
 def provenance() -> dict[str, str]:

@@ -9,8 +9,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from lca_sweep.config import Config, validate
-from lca_sweep.core.data import Splits, load
+from lca_sweep.config import validate
 from lca_sweep.core.errors import first_line
 from lca_sweep.core.files import make_folder
 from lca_sweep.report.interactive import Interactive, write_search
@@ -24,9 +23,11 @@ from lca_sweep.sweep.finals import standings
 from lca_sweep.sweep.gather import Source, gather
 from lca_sweep.sweep.known import Known, rows_of, space_of
 from lca_sweep.sweep.looking import Look, Wish, one_by_one
-from lca_sweep.sweep.provenance import provenance
+from lca_sweep.sweep.provenance import data_of, data_tags
 from lca_sweep.sweep.storage import storage_of
+from lca_sweep.sweep.tracked import runs_page
 from lca_sweep.sweep.words import plural
+from lca_sweep.tracking.records import TrackingError
 
 FOLDER = "report"  # in the sweep's
 
@@ -100,29 +101,23 @@ def report(known: Known) -> int:
     def say(line: str) -> None:
         console.print(line, markup=False, soft_wrap=True)
 
-    made = make_report(_read(known), say)
+    made = make_report(_read(known, say), say)
     say(f"{os.path.relpath(made.page)}")
     return 0
 
 
-def data_of(config: Config) -> Splits:
-    """The data set of a config. Raises DataError."""
-    home = os.path.expanduser(config.data.dir) if config.data.dir else None
-    return load(config.data.name, dir=home)
-
-
-def data_tags(data: Splits) -> dict[str, str]:
-    """What a result was made from and with."""
-    return {"data": data.name, "data.digest": data.digest[:16], **provenance()}
-
-
-def _read(known: Known) -> Source:
+def _read(known: Known, say: Callable[[str], None]) -> Source:
     config = known.config
     validate(config)
     space, rows = space_of(known), rows_of(known, "report")
     data = data_of(config)
     storage = storage_of(config, known.path, known.uid, known.study)
-    return Source(known.name, known.uid, known.path, config, space, rows, storage, data, data_tags(data))
+    page = ""
+    try:
+        page = runs_page(known)
+    except TrackingError as error:
+        say(f"no link to the runs: {error}")
+    return Source(known.name, known.uid, known.path, config, space, rows, storage, data, data_tags(data), page)
 
 
 def _analyses(

@@ -12,7 +12,7 @@ from lca_sweep.core.knobs import flat, replace
 from lca_sweep.search.aims import check_goal
 from lca_sweep.search.space import Space, resolved
 from lca_sweep.sweep.errors import SweepError
-from lca_sweep.sweep.folder import FREE
+from lca_sweep.sweep.folder import FREE, derived_name
 from lca_sweep.sweep.known import Known, find, home, now, space_of
 from lca_sweep.sweep.overview import overviews
 
@@ -83,8 +83,6 @@ def _is_relative(place: str | None) -> bool:
 
 def _check_name(known: Known) -> None:
     """Raise SweepError where the same command would go on with another folder: this one was put aside, or renamed."""
-    from lca_sweep.sweep.driver import derived_name  # loads Ray
-
     name = known.config.sweep.name or derived_name(known.config)
     if name != known.name:
         raise SweepError(

@@ -21,7 +21,7 @@ class PackScene:
 
 @dataclass(frozen=True)
 class BestScene:
-    """The best trial so far, at its end or on its way."""
+    """The best trial as things stand: complete, or after its last epoch."""
 
     value: float  # of the first objective
     number: int
@@ -45,7 +45,7 @@ class Scene:
     rate: float | None = None  # trial-epochs a second
     share: float = 0.0  # of all work, 0 to 1
     best: BestScene | None = None
-    history: Sequence[tuple[float, float]] = ()  # when there was a new best, and its value
+    history: Sequence[tuple[float, float]] = ()  # when the best was another, and its value
     packs: Sequence[PackScene] = ()
     trouble: str = ""  # what the sweep does not wait for
     warnings: int = 0  # how often one came

@@ -2,9 +2,10 @@
 
 JSON is an object: `name` (of the sweep), `trial`, `state` (complete, pruned, failed, running, waiting), `why`, `origin`
 (where its knobs come from), `value` (the first objective at the end, or null), `scores` (all objectives), `violations`
-(of each constraint), `params` (searched knobs), `knobs` (all), `objective` (name of the first), `values` (it by epoch),
-`epoch` and `metrics` (the last that are kept), `pack` (or null), `pack_trials`, `replicate` (null, or trial and seed),
-`seeds`, `weights` (where they lie, or null), `page` (of its MLflow run, or null), `trouble` (what could not be read).
+(of each constraint), `params` (searched knobs), `knobs` (all, of one that waits those that are known), `objective`
+(name of the first), `values` (it by epoch), `epoch` and `metrics` (the last that are kept), `pack` (or null),
+`pack_trials`, `replicate` (null, or trial and seed), `seeds`, `weights` (where they lie, or null), `page` (of its
+MLflow run, or null), `trouble` (what could not be read).
 Keys are only ever added.
 """
 
@@ -37,7 +38,7 @@ def show(known: Known, trial: int, as_json: bool) -> int:
         return 0
     for line in (*_head(found), *_course(found, console)):
         print_line(console, line)
-    print_table(console, ("knob", "value"), _knobs(found))
+    print_table(console, ("knob (*: searched)", "value"), _knobs(found))
     _print_metrics(found, console)
     for line in _places(found):
         print_line(console, line)
@@ -55,7 +56,7 @@ def _whole(found: Trial) -> dict[str, Any]:
         "value": row.value,
         "scores": list(row.scores),
         "violations": list(row.violations),
-        "params": dict(row.params),
+        "params": {**row.params, **row.given},
         "knobs": dict(found.knobs),
         "objective": found.goal.first.metric,
         "values": dict(row.values),
@@ -96,8 +97,9 @@ def _course(found: Trial, console: Console) -> Iterator[str]:
 
 def _knobs(found: Trial) -> list[tuple[str, str]]:
     """All knobs; a star for those that the sweep searches."""
-    searched = found.row.params
-    return [(f"{name} *" if name in searched else name, value_text(value)) for name, value in found.knobs.items()]
+    searched, known = {**found.row.params, **found.row.given}, found.knobs.items()
+    told = [(f"{name} *" if name in searched else name, value_text(value)) for name, value in known]
+    return told + [(f"{name} *", "up to the sampler") for name in found.undecided]
 
 
 def _print_metrics(found: Trial, console: Console) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from lca_sweep.config import Config, without_password
 from lca_sweep.core.data import Splits
 from lca_sweep.core.objective import Goal, figure
+from lca_sweep.core.short import short_names
 from lca_sweep.search.rows import Row
 from lca_sweep.search.storage import JOURNAL
 from lca_sweep.sweep.finals import Standing
@@ -64,7 +65,9 @@ def best_table(title: str, rows: Sequence[Row], metrics: Mapping[int, Mapping[st
         values = [figure(found[name]) if name in found else "" for name in others]
         return [*scores, *values, *(number(row.params[knob]) if knob in row.params else "" for knob in knobs)]
 
-    return Table(title, [*aims, *others.values(), *knobs], {row.number: cells(row) for row in rows})
+    return Table(
+        title, [*aims, *others.values(), *short_names(knobs).values()], {row.number: cells(row) for row in rows}
+    )
 
 
 def finals_table(held: Sequence[Standing], goal: Goal) -> Table:

@@ -5,17 +5,19 @@ from __future__ import annotations
 import dataclasses
 import gc
 import importlib.metadata
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from ray import tune
 
 from lca_sweep.core.data import Splits
-from lca_sweep.core.errors import first_line
+from lca_sweep.core.engine import engine_for
+from lca_sweep.core.errors import SlowerWarning, first_line
 from lca_sweep.core.halving import KeepAll, Pruner
 from lca_sweep.core.knobs import Trainer, TrialKnobs, flat, replace
 from lca_sweep.core.objective import Goal
@@ -25,6 +27,8 @@ from lca_sweep.sweep import checkpoint, layout
 from lca_sweep.sweep.checkpoint import Checkpoint, Owner
 from lca_sweep.sweep.storage import Storage, StorageError, patiently
 from lca_sweep.sweep.usage import Meter
+
+T = TypeVar("T")
 
 # how torch says it where it raises a plain RuntimeError: its allocator of main memory, CUDA itself, cuBLAS
 NO_MEMORY = ("can't allocate memory", "DefaultCPUAllocator", "out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
@@ -120,8 +124,11 @@ class PackTrainable(tune.Trainable):
 
     def _take_up(self, packs: list[int]) -> None:
         inputs, classes = self.data.inputs, self.data.classes
-        self.pack = Pack.start(self.trials, inputs, classes, padding=self.plan.padding, device=self.plan.device)
-        found, self.notes = checkpoint.find(self.plan.storage, packs, self.owner, self._check)
+        engine, told = telling(lambda: engine_for(self.plan.device))
+        padding, device = self.plan.padding, self.plan.device
+        self.pack = Pack.start(self.trials, inputs, classes, padding=padding, device=device, engine=engine)
+        found, notes = checkpoint.find(self.plan.storage, packs, self.owner, self._check)
+        self.notes = [*told, *notes]
         if found:
             self.pack.restore(found.tensors, found.about)
             self.history, self.epoch = list(found.history), self.pack.epoch
@@ -141,7 +148,8 @@ class PackTrainable(tune.Trainable):
 
     def _train(self) -> None:
         """One epoch, and a checkpoint after it if it is time."""
-        report = next(self.reports, None)
+        report, told = telling(lambda: next(self.reports, None))
+        self.notes += told
         if report is None:
             return
         for trial in report.trials:
@@ -183,6 +191,17 @@ class PackTrainable(tune.Trainable):
             self._save()
         self.pack.buckets, self.saved = [], self.epoch
         free_memory()
+
+
+def telling(action: Callable[[], T]) -> tuple[T, list[str]]:
+    """What an action gives, and what it warns of: that a GPU is used below its speed. Who looks at Ray's logs?"""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", SlowerWarning)
+        result = action()
+    for one in caught:
+        if not issubclass(one.category, SlowerWarning):
+            warnings.warn_explicit(one.message, one.category, one.filename, one.lineno)
+    return result, [str(one.message) for one in caught if issubclass(one.category, SlowerWarning)]
 
 
 def as_dict(report: EpochReport) -> dict[str, Any]:

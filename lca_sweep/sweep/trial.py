@@ -15,7 +15,7 @@ from lca_sweep.sweep import layout
 from lca_sweep.sweep.errors import SweepError
 from lca_sweep.sweep.finals import knobs_of, standings
 from lca_sweep.sweep.gather import histories, last_metrics
-from lca_sweep.sweep.known import Known, rows_of
+from lca_sweep.sweep.known import Known, rows_of, space_of
 from lca_sweep.sweep.storage import FolderStorage, Storage, StorageError, storage_of
 from lca_sweep.tracking.finding import trial_page
 from lca_sweep.tracking.records import TrackingError
@@ -29,7 +29,8 @@ class Trial:
 
     known: Known
     row: Row
-    knobs: Mapping[str, Any]  # all, by dotted name, the searched ones first
+    knobs: Mapping[str, Any]  # all that are known, by dotted name, the searched ones first
+    undecided: Sequence[str]  # knobs that the sampler will choose
     mates: Sequence[int]  # the trials of its pack
     epoch: int  # of the metrics
     metrics: Mapping[str, float]  # the last
@@ -73,7 +74,8 @@ class Trial:
     @property
     def seeds(self) -> dict[str, Any]:
         """All that its numbers follow from, beside knobs and data."""
-        return {name: self.knobs[name] for name in SEEDS} | {"search.seed": self.known.config.search.seed}
+        own = {name: self.knobs[name] for name in SEEDS if name in self.knobs}
+        return own | {"search.seed": self.known.config.search.seed}
 
 
 def trial_of(known: Known, number: int) -> Trial:
@@ -89,10 +91,13 @@ def trial_of(known: Known, number: int) -> Trial:
     if config.sweep.replicates and number not in _told(list(rows.values()), config.search.goal()):
         metrics = {name: value for name, value in metrics.items() if name not in TEST}
     mates = [one.number for one in rows.values() if row.pack is not None and one.pack == row.pack]
+    space = space_of(known)
+    undecided = [name for name in space if name not in row.given] if row.state == "waiting" else []
     return Trial(
         known,
         row,
-        _knobs(known, row),
+        _knobs(known, row, undecided),
+        undecided,
         mates,
         epoch,
         metrics,
@@ -107,9 +112,10 @@ def _told(rows: Sequence[Row], goal: Goal) -> set[int]:
     return {row.number for held in standings(rows, goal)[:1] for row in held.replicates}
 
 
-def _knobs(known: Known, row: Row) -> dict[str, Any]:
-    whole = flat(knobs_of(known.config, row))
-    return {**row.params, **{name: value for name, value in whole.items() if name not in row.params}}
+def _knobs(known: Known, row: Row, undecided: Sequence[str]) -> dict[str, Any]:
+    whole, own = flat(knobs_of(known.config, row)), {**row.params, **row.given}
+    open_ones = {name.partition(".widths.")[0] + ".widths" if ".widths." in name else name for name in undecided}
+    return {**own, **{name: value for name, value in whole.items() if name not in own and name not in open_ones}}
 
 
 def _metrics(known: Known, row: Row, storage: Storage, trouble: list[str]) -> tuple[int, Mapping[str, float]]:

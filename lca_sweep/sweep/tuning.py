@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from lca_sweep.config import Config
@@ -45,19 +46,28 @@ def tune_packs(
     trainable = tune.with_resources(
         tune.with_parameters(PackTrainable, data=data, plan=plan), {"cpu": resources.cpus, "gpu": resources.gpus}
     )
-    _keep_keys()
     ledger.stopping.start_clock()
-    repeated(lambda name: _fit(trainable, name, folder, ledger, resources), ledger)
+    with environment(local=config.cluster.address == "local"):
+        repeated(lambda name: _fit(trainable, name, folder, ledger, resources), ledger)
     if ledger.stopping.error:
         raise ledger.stopping.error
 
 
-def _keep_keys() -> None:
-    """Tune would send the driver's keys to S3 along with each worker, and Ray writes what is sent into its logs."""
+@contextmanager
+def environment(local: bool) -> Iterator[None]:
+    """What Tune sends along with each worker: not the driver's keys to S3, for Ray writes what is sent into its logs.
+
+    A local worker inherits all of it; sent nothing it may be one of the processes that Ray has started beforehand.
+    """
     from ray.tune.execution import class_cache
 
-    sent = class_cache.ENV_VARS_TO_PROPAGATE
-    class_cache.ENV_VARS_TO_PROPAGATE = {name for name in sent if not name.startswith("AWS_")}
+    constants, sent = class_cache.DEFAULT_ENV_VARS, class_cache.ENV_VARS_TO_PROPAGATE
+    class_cache.DEFAULT_ENV_VARS = {} if local else constants
+    class_cache.ENV_VARS_TO_PROPAGATE = {name for name in sent if not local and not name.startswith("AWS_")}
+    try:
+        yield
+    finally:
+        class_cache.DEFAULT_ENV_VARS, class_cache.ENV_VARS_TO_PROPAGATE = constants, sent
 
 
 def repeated(fit: Callable[[str], bool], ledger: Ledger) -> None:

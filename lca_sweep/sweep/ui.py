@@ -6,7 +6,6 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from pathlib import Path
 from subprocess import Popen
 
 from rich.console import Console
@@ -14,8 +13,9 @@ from rich.console import Console
 from lca_sweep.config import Tracking, without_password
 from lca_sweep.sweep.console import wide_console
 from lca_sweep.sweep.errors import SweepError
-from lca_sweep.sweep.known import Known, home
+from lca_sweep.sweep.known import Known
 from lca_sweep.sweep.printing import print_line
+from lca_sweep.sweep.tracked import store_of
 from lca_sweep.tracking.finding import experiment_id
 from lca_sweep.tracking.records import TrackingError
 from lca_sweep.tracking.serving import HOST, check_there, free_port, served
@@ -25,7 +25,7 @@ from lca_sweep.tracking.uri import kind, page
 def ui(known: Known | None, uri: str | None, port: int | None) -> int:
     """Serve the store of this sweep, or the one at `uri`, or the default; exit status 0 after Ctrl-C."""
     tracking = known.config.tracking if known else Tracking()
-    found = uri or _absolute(tracking.uri, home(known) if known else None)
+    found = uri or (store_of(known) if known else tracking.uri)
     if "***" in found:
         raise SweepError(f"ui: tracking.uri={found}: say tracking.uri=URL, with the password")
     if kind(found) == "http":
@@ -69,14 +69,6 @@ def _page(uri: str, experiment: str, known: Known | None) -> str:
         if number := experiment_id(uri, experiment):
             return page(uri, number, *own)
     return without_password(uri).rstrip("/")
-
-
-def _absolute(uri: str, home: Path | None) -> str:
-    """A relative SQLite URI means a file in the folder that the sweep was started in."""
-    start = "sqlite:///"
-    if home and uri.startswith(start) and not uri.startswith(f"{start}/"):
-        return f"{start}{home / uri.removeprefix(start)}"
-    return uri
 
 
 @contextmanager

@@ -25,19 +25,24 @@ from lca_sweep.sweep.pace import Pace
 from lca_sweep.sweep.plan import PackLine, Plan
 from lca_sweep.sweep.scene import BestScene, Scene
 from lca_sweep.sweep.sheet import Sheet
-from lca_sweep.sweep.words import clock, duration, params_line, plural, spans
+from lca_sweep.sweep.words import clock, duration, in_words, params_line, plural, trials
 
 BEST_EVERY = 30.0  # seconds between two lines on a new best, where there are lines: at first each epoch has one
 
 
-@dataclass
+@dataclass(frozen=True)
 class Best:
-    """The best trial seen so far, at its end or on its way: its first objective, and how that compares."""
+    """A trial as it was after an epoch: its first objective, and how that compares."""
 
     value: float = float("nan")
     order: tuple[float, float] = (float("-inf"), float("-inf"))  # the smaller excess first, then the objective
     number: int = -1
     epoch: int = 0
+
+    @property
+    def rank(self) -> tuple[tuple[float, float], int]:
+        """The larger, the better; of equal ones the earlier trial."""
+        return self.order, -self.number
 
 
 @dataclass
@@ -49,8 +54,10 @@ class View:
     console: Console = field(default_factory=wide_console)
     counts: Counter[str] = field(default_factory=Counter)
     packs: dict[int, PackLine] = field(default_factory=dict)
-    best: Best = field(default_factory=Best)
-    history: list[tuple[float, float]] = field(default_factory=list)  # when there was a new best, and its value
+    live: dict[int, Best] = field(default_factory=dict)  # trials in training, after their last epoch
+    complete: Best = field(default_factory=Best)  # of all that are complete, at their end
+    best: Best = field(default_factory=Best)  # of both: what trials have come to, not what they once had
+    history: list[tuple[float, float]] = field(default_factory=list)  # when the best was another, and its value
     params: dict[int, Mapping[str, Any]] = field(default_factory=dict)
     ended: set[int] = field(default_factory=set)
     finals: set[int] = field(default_factory=set)  # trials that repeat others with new seeds
@@ -81,10 +88,10 @@ class View:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._tell_best(0.0)
         if self._live:
             self._live.__exit__(kind, error, trace)
             self._live = None
-        self._tell_best(0.0)
         for first, count in list(self.warnings.values()):
             if count > 1:
                 self.say(f"this came {count} times: {first}")
@@ -98,7 +105,8 @@ class View:
                 self._end(row.number, row.state)
         epochs = {row.number: max(row.values, default=0) for row in rows}
         for number, scored in contenders(rows).items():
-            self._see(number, scored, epochs[number])
+            self._see(number, scored, epochs[number], "complete")
+        self._rank()
         self.history = [(0.0, self.best.value)] if self.best.number >= 0 else []
         self._told_best = (float("-inf"), self.best)
 
@@ -127,9 +135,11 @@ class View:
         self.packs[pack] = PackLine(len(rows), costs, searches, live=live)
         self._pace = self._pace or Pace(time.monotonic())
         self._know(rows)
+        there = [row for row in rows if row.state == "running"]
+        epoch = max((max(row.values, default=0) for row in there), default=0)
+        begins = f"goes on at epoch {epoch + 1}" if epoch else "starts"
         what = "" if searches else "the finals, "
-        noun = "trial" if len(rows) == 1 else "trials"
-        self._event(f"pack {pack} starts: {what}{noun} {spans([row.number for row in rows])}")
+        self._event(f"pack {pack} {begins}: {what}{trials([row.number for row in there])}")
 
     def pack_restored(self, pack: int, epoch: int) -> None:
         """A pack goes on from a checkpoint after this epoch."""
@@ -157,12 +167,14 @@ class View:
             self._pace = self._pace or Pace(self._since)
             self._pace.tell(time.monotonic(), pack, done, self.trained)
         for trial in report["trials"]:
-            self._see(trial["trial"], self.goal.scored(trial["metrics"]), epoch)
+            if epoch >= line.restored and trial["trial"] not in self.ended:
+                self._see(trial["trial"], self.goal.scored(trial["metrics"]), epoch, trial["state"])
             if trial["state"] != "running" and trial["trial"] not in self.ended:
                 self._end(trial["trial"], trial["state"])
                 line.ends[trial["state"]] += 1
                 why = trial["reason"].removesuffix(f" at epoch {epoch}") or self._scores(trial["metrics"])
                 self._event(f"trial {trial['trial']} {trial['state']} at epoch {epoch}: {why}")
+        self._rank()
         self._tell_best(BEST_EVERY if line.live else 0.0)
         if not line.live:
             self._close_pack(pack)
@@ -172,6 +184,7 @@ class View:
         """A pack ended with an error; these trials of it were live."""
         for number in numbers:
             self._end(number, "failed")
+        self._rank()
         self._moment(f"pack {pack} failed: {reason}", "red")
         self._close_pack(pack)
 
@@ -255,18 +268,30 @@ class View:
         """All objectives of a trial."""
         return ", ".join(f"{part.metric} {figure(metrics[part.metric])}" for part in self.goal.objectives)
 
-    def _see(self, number: int, scored: Scored, epoch: int) -> None:
-        order = (-scored.excess, self.goal.gains(scored.scores)[0])
-        if order >= self.best.order and number not in self.finals:
-            if order > self.best.order:
-                self.history.append((time.monotonic() - self._since, scored.scores[0]))
-            self.best = Best(scored.scores[0], order, number, epoch)
+    def _see(self, number: int, scored: Scored, epoch: int, state: str) -> None:
+        """A trial after an epoch."""
+        seen = Best(scored.scores[0], (-scored.excess, self.goal.gains(scored.scores)[0]), number, epoch)
+        if number in self.finals or epoch <= self.live.get(number, Best()).epoch:
+            return
+        self.live.pop(number, None)
+        if state == "running":
+            self.live[number] = seen
+        elif state == "complete":
+            self.complete = max(self.complete, seen, key=lambda one: one.rank)
+
+    def _rank(self) -> None:
+        """Which one is the best now."""
+        best = max([self.complete, *self.live.values()], key=lambda one: one.rank)
+        if best.number >= 0 and best.value != self.best.value:
+            self.history.append((time.monotonic() - self._since, best.value))
+        self.best = best
 
     def _know(self, rows: Sequence[Row]) -> None:
         self.params |= {row.number: row.params for row in rows}
         self.finals |= {row.number for row in rows if row.replicate}
 
     def _end(self, number: int, state: str) -> None:
+        self.live.pop(number, None)
         if number not in self.ended:
             self.ended.add(number)
             self.counts[state] += number not in self.finals
@@ -302,8 +327,3 @@ class View:
         """Which a terminal shows in other ways."""
         if not self._live:
             self.say(f"[{clock(time.monotonic() - self._since)}] {line}" if self._since else line)
-
-
-def in_words(counts: Mapping[str, int]) -> str:
-    """How trials have ended: `1 complete, 7 pruned`."""
-    return ", ".join(f"{counts[state]} {state}" for state in ("complete", "pruned", "failed") if counts.get(state))

@@ -7,7 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lca_sweep.config import Sweep
+from lca_sweep.config import Config, Sweep
+
+STATES = ("complete", "pruned", "failed", "running", "waiting")  # of a trial; waiting: put in by hand, not begun
 
 
 def command(word: str, folder: Path) -> str:
@@ -33,6 +35,12 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
+def in_words(counts: Mapping[str, int], runs: bool = True) -> str:
+    """How trials stand, by state: `1 complete, 7 pruned`; where nobody `runs` the sweep, none is running."""
+    states = dict(zip(STATES, STATES, strict=True)) | ({} if runs else {"running": "unfinished"})
+    return ", ".join(f"{counts[state]} {told}" for state, told in states.items() if counts.get(state))
+
+
 def number(value: Any) -> str:
     """A knob's value as a person would write it."""
     return f"{value:.3g}" if isinstance(value, float) else str(value)
@@ -46,6 +54,18 @@ def params_line(params: Mapping[str, Any]) -> str:
 def plural(count: int, noun: str) -> str:
     """`1 trial`, `2 trials`."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def trials(numbers: Sequence[int]) -> str:
+    """`trial 3` or `trials 0 to 7`."""
+    return f"{'trial' if len(numbers) == 1 else 'trials'} {spans(numbers)}"
+
+
+def extended(config: Config, asked: int) -> str:
+    """How a sweep that is done would go on; empty where it cannot: a grid is through, all others would be the same."""
+    if not config.sweep.space or config.search.sampler == "grid":
+        return ""
+    return f"; sweep.trials={2 * asked} would extend it"
 
 
 def spans(numbers: Sequence[int]) -> str:

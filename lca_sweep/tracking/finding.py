@@ -17,6 +17,7 @@ from typing import Any
 
 from lca_sweep.core.errors import first_line
 from lca_sweep.tracking.database import sqlite_path
+from lca_sweep.tracking.reaching import LOG_IN
 from lca_sweep.tracking.records import TrackingError
 from lca_sweep.tracking.uri import kind, run_page
 
@@ -26,7 +27,6 @@ RUN = """SELECT r.experiment_id, r.run_uuid FROM runs r
 JOIN tags a ON a.run_uuid = r.run_uuid AND a.key = 'lca.sweep_id' AND a.value = ?
 JOIN tags b ON b.run_uuid = r.run_uuid AND b.key = 'lca.trial' AND b.value = ?
 WHERE r.lifecycle_stage = 'active' ORDER BY r.start_time"""
-LOGIN = "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
 
 
 def experiment_id(uri: str, name: str) -> str:
@@ -116,7 +116,7 @@ def _refused(uri: str, error: urllib.error.HTTPError) -> dict[str, Any]:
     """Nothing, where MLflow says that there is no such thing; else TrackingError."""
     if b"RESOURCE_DOES_NOT_EXIST" in error.read():
         return {}
-    why = {401: f"asks for a user and a password; {LOGIN}", 403: f"access denied; {LOGIN}, or ask who runs it"}
+    why = {401: f"asks for a user and a password; {LOG_IN}", 403: f"access denied; {LOG_IN}, or ask who runs it"}
     raise TrackingError(f"tracking.uri={uri}: {why.get(error.code, f'HTTP {error.code}; is it an MLflow server?')}")
 
 

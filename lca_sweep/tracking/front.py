@@ -79,7 +79,7 @@ class Front:
         if best and best.artifacts:
             model = model_name(self.sweep.name)
             place = f"{link(model, model_place(model))} in the registry"
-            parts.append(_headed("The model", f"{place}\n\n{how_to_load(model)}"))
+            parts.append(_headed("The model", f"{place}\n\n{how_to_load(model, best.algorithm)}"))
         return parts
 
     def _table(self, told: Table) -> str:

@@ -6,10 +6,12 @@ import json
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from lca_sweep.core.short import short_names
 from lca_sweep.tracking.entries import End
 
 LONGEST = 60  # characters of a name
-FIRST = MappingProxyType({"trainer.lr": "lr", "model.width": "w", "model.widths": "w"})  # the most telling knobs
+FIRST = ("trainer.lr", "model.width", "model.widths")  # the most telling knobs
+OWN = MappingProxyType({"model.width": "w", "model.widths": "w"})  # MLflow's column has room for some 20 characters
 WIDTHS = "model.widths."  # what the knobs of single layers begin with
 
 
@@ -33,13 +35,13 @@ def knobs(params: Mapping[str, str], tags: Mapping[str, str]) -> list[str]:
     layers = [_short(value) for knob, value in searched.items() if knob.startswith(WIDTHS)]
     values = {knob: _short(value) for knob, value in searched.items() if not knob.startswith(WIDTHS)}
     values |= {"model.widths": ",".join(layers)} if layers else {}
-    order = sorted(values, key=lambda knob: (list(FIRST).index(knob) if knob in FIRST else len(FIRST), knob))
-    ends = [knob.rpartition(".")[2] for knob in values]
-    return [f"{_label(knob, ends)}={values[knob]}" for knob in order]
+    order = sorted(values, key=lambda knob: (FIRST.index(knob) if knob in FIRST else len(FIRST), knob))
+    names = {**short_names(values), **OWN}
+    return [f"{names[knob]}={values[knob]}" for knob in order]
 
 
 def describe_trial(number: int, params: Mapping[str, str], tags: Mapping[str, str], sweep: str) -> str:
-    """What a trial is, in Markdown: `Trial 17 of sweep mnist, in pack 2, with lr=0.031 w=180,90`."""
+    """What a trial is, in Markdown: `Trial 17 of sweep mnist, in pack 2, with lr=0.031 width=180`."""
     what = f"Trial {number} of sweep {sweep}"
     if "replicate.of" in tags:
         what += f": trial {tags['replicate.of']} again, with seed {tags.get('replicate.seed', '?')}"
@@ -60,12 +62,6 @@ def _repeats(tags: Mapping[str, str]) -> list[str]:
     if "replicate.of" not in tags:
         return []
     return [f"of {int(tags['replicate.of']):04d}", f"seed={tags.get('replicate.seed', '?')}"]
-
-
-def _label(knob: str, ends: list[str]) -> str:
-    """A knob's last word, or the whole of it where others end alike."""
-    end = knob.rpartition(".")[2]
-    return FIRST.get(knob) or (end if ends.count(end) == 1 else knob)
 
 
 def _short(text: str) -> str:

@@ -14,32 +14,44 @@ def text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, default=str)
 
 
-def describe_model(model: str, sweep: str) -> str:
+KINDS = {
+    "gbp": "an ensemble of spike-and-slab networks, of which 100 are drawn and averaged unless told otherwise",
+    "bp": "one network of ordinary weights, from ordinary back-propagation; `std` is 0, as there is nothing to draw",
+}
+
+
+def describe_model(model: str, sweep: str, algorithm: str) -> str:
     """What a registered model is, and how one loads it."""
-    return f"""The best trial of sweep `{sweep}`: an ensemble of spike-and-slab networks.
+    seeds = "" if algorithm == "bp" else "The same seed gives the same answer; left out, it is the trial's own. "
+    return f"""The best trial of sweep `{sweep}`: {KINDS[algorithm]}.
 
-{how_to_load(model)}
+{how_to_load(model, algorithm)}
 
-`pixels` are numbers as in the data set, one row an image: an array of any type, nested lists or a data frame.
-The same seed gives the same answer; left out, it is the trial's own. lca_sweep need not be installed."""
+`pixels` are numbers as in the data set, not scaled, one row an image: an array of any type, nested lists or a data
+frame. {seeds}lca_sweep need not be installed."""
 
 
-def how_to_load(model: str) -> str:
+def how_to_load(model: str, algorithm: str) -> str:
     """Lines of Python that open a sweep's model."""
+    drawn = algorithm != "bp"
+    told = ', params={"draws": 100, "seed": 0})  # params may be left out' if drawn else ")"
+    over = ", averaged over the sampled sub-networks" if drawn else ""
+    doubt = "its standard deviation over the sub-networks" if drawn else "0"
     return f"""```python
 import mlflow  # with MLFLOW_TRACKING_URI set to this store
 
 model = mlflow.pyfunc.load_model("models:/{model}@best")
-answer = model.predict(pixels, params={{"draws": 100, "seed": 0}})  # params may be left out
-answer["probability"]  # (images, classes): of each class, averaged over the sampled sub-networks
-answer["std"]  # (images, classes): its standard deviation over the sub-networks
+answer = model.predict(pixels{told}
+answer["probability"]  # (images, classes): of each class{over}
+answer["std"]  # (images, classes): {doubt}
 ```"""
 
 
 def describe_version(sweep: str, best: BestTrial, run: str) -> str:
-    """Which trial a version of the model is; `run` is the place of its run in the UI, or nothing."""
+    """Which trial a version of the model is, and what it is; `run` is the place of its run in the UI, or nothing."""
     trial = link(f"Trial {best.number:04d}", run)
-    return "\n\n".join([f"{trial} of sweep `{sweep}`, with {best.value:.6g}", *tables(best)])
+    what = f"{trial} of sweep `{sweep}`, with {best.value:.6g}: {KINDS[best.algorithm]}"
+    return "\n\n".join([what, *tables(best)])
 
 
 def tables(best: BestTrial) -> list[str]:

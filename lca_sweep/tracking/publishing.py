@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from lca_sweep.core.errors import first_line
-from lca_sweep.tracking.note import describe_model, describe_version, text
+from lca_sweep.tracking.note import KINDS, describe_model, describe_version, text
 from lca_sweep.tracking.records import BestTrial, SweepRecord
 from lca_sweep.tracking.registry import model_name
 from lca_sweep.tracking.store import Store
@@ -28,7 +28,8 @@ def publish(store: Store, sweep: SweepRecord, parent: str, best: BestTrial, arti
     name = model_name(sweep.name)
     digest = _digest(artifacts)
     same = {"lca.sweep_id": sweep.uid, "lca.trial": str(best.number), "lca.weights": digest}
-    store.registry.model(name, describe_model(name, sweep.name))
+    ours = {algorithm: describe_model(name, sweep.name, algorithm) for algorithm in KINDS}
+    store.registry.model(name, ours[best.algorithm])
     version = store.registry.version(name, same)
     if not version:
         path = f"model/{best.number:04d}-{digest[:12]}"
@@ -37,6 +38,7 @@ def publish(store: Store, sweep: SweepRecord, parent: str, best: BestTrial, arti
         place = run_place(store.experiment_id, run) if run else ""
         version = store.registry.add(name, parent, path, tags, describe_version(sweep.name, best, place))
     store.registry.alias(name, ALIAS, version)
+    store.registry.describe(name, ours[best.algorithm], instead_of=set(ours.values()))
     store.registry.tag(name, {"lca.sweep": sweep.name, "lca.trial": str(best.number), **_scores(best)})
 
 

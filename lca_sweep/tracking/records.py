@@ -82,6 +82,7 @@ class BestTrial:
     metrics: Mapping[str, float]
     knobs: Mapping[str, Any]  # the searched ones, by dotted name
     artifacts: Path | None  # folder with its weights
+    algorithm: str = "gbp"  # that trained it; `bp`: ordinary back-propagation, a network of ordinary weights
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 
 from mlflow.entities.model_registry import RegisteredModel
@@ -63,6 +63,13 @@ class Registry:
         with _answers():
             if str(self._client.get_registered_model(name).aliases.get(alias)) != version:
                 self._client.set_registered_model_alias(name, alias, version)
+
+    def describe(self, name: str, description: str, instead_of: Collection[str]) -> None:
+        """Have a model this description, if it has one of those; what somebody else has written stays."""
+        with _answers():
+            there = self._client.get_registered_model(name).description
+            if there != description and there in instead_of:
+                self._client.update_registered_model(name, description)
 
     def tag(self, name: str, tags: Mapping[str, str]) -> None:
         """Have a model these tags, which the list of models shows."""
