@@ -139,8 +139,9 @@ def test_a_line_an_event_where_there_is_no_terminal(
     starts = [line for line in lines if line.startswith("pack") and " starts: trials " in line]
     ends = [line for line in lines if re.match(r"pack \d ends: 2 complete; in all \d of 4 trials", line)]
     bests = [float(found[1]) for line in lines if (found := re.match(r"best: ([\d.]+), trial \d at epoch", line))]
-    assert len(starts) == len(ends) == 2 and bests == sorted(bests) and bests
-    assert sum(" complete at epoch 40: val/accuracy " in line for line in lines) == 4
+    assert len(starts) == len(ends) == 2
+    done = [found[1] for line in lines if (found := re.search(r" complete at epoch 40: val/accuracy ([\d.]+)", line))]
+    assert len(done) == 4 and bests and bests[-1] == max(map(float, done))  # a trial that led may fall back
     assert len(lines) == 2 + 2 + 4 + len(bests)
     assert "C++ says so" not in out and "a library" not in out
     said = (tmp_path / "sweeps" / "s" / "logs" / "messages.log").read_text()
