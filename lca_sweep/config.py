@@ -38,7 +38,7 @@ __all__ = [
 
 
 DATA = ("mnist", "mnist_full", "fashion_mnist", "cifar10", "digits")
-NO_FILES = ("mnist", "digits")  # they come with lca_sweep and scikit-learn
+NO_FILES = ("mnist", "digits")  # they come with lca_sweep
 NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")  # also a folder's name
 
 

@@ -10,8 +10,10 @@ import shutil
 import struct
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,6 +22,7 @@ from data_helpers import ARCHIVE, CIFAR, FILES, LABELS, PACKED, PICTURES, below,
 from lca_sweep import config
 from lca_sweep.core import cifar, data
 from lca_sweep.core.data import DataError, Images, load
+from lca_sweep.core.idx import Known
 from lca_sweep.core.knobs import KnobError, walk
 
 NAMES = "mnist, mnist_full, fashion_mnist, cifar10, digits"
@@ -186,15 +189,27 @@ def test_importing_the_data_sets_loads_neither_their_sources_nor_the_network() -
     assert out.stdout.strip() == "set()"
 
 
-# -- mnist: the files in the package ------------------------------------------------------------------------------
+# -- mnist, digits: the files in the package ----------------------------------------------------------------------
 
 
-def test_the_readme_beside_the_files_lists_them_truly() -> None:
-    readme = (MNIST / "README.md").read_text()
-    for file in data.EMBEDDED:
-        packed = (MNIST / file.name).read_bytes()
+@pytest.mark.parametrize(("folder", "files"), [("mnist", data.EMBEDDED), ("digits", data.DIGITS)])
+def test_the_readme_beside_the_files_lists_them_truly(folder: str, files: Sequence[Known]) -> None:
+    there = MNIST.with_name(folder)
+    readme = (there / "README.md").read_text()
+    for file in files:
+        packed = (there / file.name).read_bytes()
         found = hashlib.sha256(packed).hexdigest()
         assert f"| `{file.name}` | {len(packed)} | `{found}` | `{file.sha256}` |" in readme
+
+
+def test_the_digits_are_those_of_scikit_learn() -> None:
+    sklearn: Any = import_module("sklearn.datasets")  # its types are wrong here
+    x, y = sklearn.load_digits(return_X_y=True)
+    pixels, labels = data.embedded(MNIST.with_name("digits"), data.DIGITS)
+    assert np.array_equal(pixels.reshape(-1, 64), x) and np.array_equal(labels, y)
+
+
+def test_what_mnist_and_the_whole_of_it_share_is_the_same() -> None:
     assert all(file.sha256 in [known.sha256 for known in data.CANONICAL] for file in data.EMBEDDED[4:])
 
 
@@ -218,10 +233,10 @@ def recompressed(path: Path) -> None:
 def test_a_damaged_package_says_so(damage: Callable[[Path], object], found: str, tmp_path: Path) -> None:
     folder = tmp_path / "mnist"
     shutil.copytree(MNIST, folder)
-    data.embedded(folder)
+    data.embedded(folder, data.EMBEDDED)
     damage(folder / "train-labels.idx.gz")
     with pytest.raises(DataError) as error:
-        data.embedded(folder)
+        data.embedded(folder, data.EMBEDDED)
     line = one_line(error)
     assert line.startswith(f"{folder / 'train-labels.idx.gz'}: {found}") and line.endswith("install lca_sweep again")
 

@@ -122,13 +122,14 @@ EMBEDDED = (  # images and labels of train, validation, test; mnist/README.md sa
 
 
 def _mnist(dir: str | None) -> Parts:
-    return embedded(resources.files("lca_sweep.core").joinpath("mnist"))
-
-
-def embedded(folder: Traversable) -> Parts:
-    """The 10,000 + 5,000 + 10,000 images of MNIST kept in `folder`; DataError if a file is missing or damaged."""
-    arrays = [_embedded_array(file, folder.joinpath(file.name)) for file in EMBEDDED]
+    """10,000 + 5,000 + 10,000 images."""
+    arrays = embedded(resources.files("lca_sweep.core").joinpath("mnist"), EMBEDDED)
     return _images(*arrays[0:2]), _images(*arrays[2:4]), _images(*arrays[4:6])
+
+
+def embedded(folder: Traversable, files: Sequence[Known]) -> list[NDArray[np.uint8]]:
+    """The arrays that the package keeps in `folder`; DataError if a file is missing or damaged."""
+    return [_embedded_array(file, folder.joinpath(file.name)) for file in files]
 
 
 def _embedded_array(file: Known, path: Traversable) -> NDArray[np.uint8]:
@@ -243,16 +244,19 @@ def archived(folder: Path, archive: cifar.Archive, validation: int, mirrors: Seq
     return split(_images(x[:training], y[:training]), _images(x[training:], y[training:]), validation)
 
 
-# -- digits: scikit-learn's small images --------------------------------------------------------------------------
+# -- digits: small images, within the package ---------------------------------------------------------------------
+
+DIGITS = (  # digits/README.md says whence they are
+    Known("images.idx.gz", (1_797, 8, 8), "359cd13f0f514122884198b78a131df597421cbf5e93a76678fa96fc548f0d96"),
+    Known("labels.idx.gz", (1_797,), "ce71631c1f31ce56fa54f31d1d498fafacff59b001e6c30c4a5e29508aa277ad"),
+)
 
 
 def _digits(dir: str | None) -> Parts:
-    """1,000 + 397 + 400 of the 1,797 images of 8 x 8, shuffled, as they come in the order they were written in."""
-    sklearn: Any = import_module("sklearn.datasets")  # its types are wrong here
-    x, y = sklearn.load_digits(return_X_y=True)
-    order = np.random.RandomState(0).permutation(len(y))  # RandomState: its numbers never change between versions
-    pixels, labels = x.astype(np.uint8), y.astype(np.int64)
-    train, validation, test = (Images(pixels[rows], labels[rows]) for rows in np.split(order, (1_000, 1_397)))
+    """1,000 + 397 + 400 images, shuffled, as they come in the order they were written in."""
+    whole = _images(*embedded(resources.files("lca_sweep.core").joinpath("digits"), DIGITS))
+    order = np.random.RandomState(0).permutation(len(whole.y))  # RandomState: its numbers never change with numpy's
+    train, validation, test = (Images(whole.x[rows], whole.y[rows]) for rows in np.split(order, (1_000, 1_397)))
     return train, validation, test
 
 
@@ -281,7 +285,7 @@ class Source:
     scale: float
     shape: tuple[int, ...]
     parts: Callable[[str | None], Parts]
-    download: Download | None = None  # None: its images come with a package
+    download: Download | None = None  # None: its images come with lca_sweep
 
 
 FILES = tuple(file.name for file in CANONICAL)
