@@ -34,7 +34,7 @@ test-image: .venv/test.ok
 	@$(PY) -m pytest -m image -n 0 $(ARGS)
 
 test-cluster: .venv/cluster.ok
-	@$(PY) -m pytest -m cluster $(ARGS)
+	@$(PY) -m pytest -m cluster -n 3 $(ARGS)
 
 compose: docker/.env
 	@docker compose -f docker/compose.yaml up --build --detach $(ARGS)

@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, settings
 from lca_sweep.tracking.quiet import behave
 
 if TYPE_CHECKING:
+    from hosts_helpers import Cluster
     from services_helpers import Services
 
 # Before torch, ray or mlflow are imported, and for the processes that tests start.
@@ -60,3 +61,31 @@ def services() -> Iterator[Services]:
     # not in pytest's own folder, which nobody but its owner may enter: PostgreSQL is not run by root
     with tempfile.TemporaryDirectory(prefix="lca-services-") as folder, started(Path(folder)) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def hosts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """Ray on several hosts, for `cluster`."""
+    from hosts_helpers import Cluster
+
+    made = Cluster(tmp_path_factory.mktemp("hosts"))
+    try:
+        made.start()
+        yield made
+    finally:
+        made.close()
+
+
+@pytest.fixture
+def cluster(hosts: Cluster) -> Cluster:
+    """A head without CPUs, two workers with one each, and what lies apart from them; all alive."""
+    hosts.make_whole()
+    return hosts
+
+
+@pytest.fixture
+def folder(cluster: Cluster, request: pytest.FixtureRequest) -> Path:
+    """Where a test's sweep over hosts is begun: all of them have it."""
+    found = cluster.shared / request.node.name
+    found.mkdir()
+    return found

@@ -114,7 +114,7 @@ def context(folder: Path) -> Path:
 def build(name: str, folder: Path, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
     """An image from what lies in `folder`. Mounts and secrets are for its first stage; the last one does without."""
     configuration = pip_configuration()
-    pip = folder.parent / "pip.conf"
+    pip = folder.parent / f"pip-{name}.conf"
     lines = [f"{key} = {value}" for key, value in configuration.items()]
     pip.write_text("\n".join([f"# {SECRET}", "[global]", *lines]))
     own = ["--build-arg=TORCH_INDEX="] if any(key in configuration for key in PLACES) and name == "lca-sweep" else []

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -47,9 +48,10 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session", autouse=True)
 def images(checkout: Path) -> None:
-    """Both images."""
-    for name in FILES:
-        build(name, checkout, f"--build-arg=VERSION={__version__}", "--build-arg=REVISION=0123abc")
+    """Both images, at the same time: pip takes one core."""
+    arguments = (f"--build-arg=VERSION={__version__}", "--build-arg=REVISION=0123abc")
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(lambda name: build(name, checkout, *arguments), FILES))
 
 
 # --- what they are ---------------------------------------------------------------------------------------------------
