@@ -230,7 +230,7 @@ def intruders(books: Books) -> list[tuple[int, int]]:
 
 
 def _by_pack(books: Books) -> dict[int, list[Trained]]:
-    pack_of = {trial.number: trial.user_attrs.get("pack") for trial in books.trials}
+    pack_of = {trial.number: int(trial.user_attrs.get("pack", -1)) for trial in books.trials}
     found: dict[int, list[Trained]] = {}
     for note in books.trained:
         found.setdefault(pack_of.get(note.trials[0], -1), []).append(note)

@@ -269,7 +269,7 @@ class Scene:
         life.code, life.ended = code, time.monotonic()
         self._due = time.monotonic() + self.rng.uniform(0, 1)
         self._judge(life)
-        return code == 0
+        return bool(code == 0)
 
     def _start(self) -> None:
         number = len(self.lives) + 1

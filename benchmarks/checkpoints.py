@@ -45,7 +45,7 @@ def main(rounds: int) -> None:
         }
         del whole
         seconds = interleave(contenders, max(rounds // 3, 3), 1)
-    megabytes, steps = len(content) / 1e6, len(train.images.y) // BATCH
+    megabytes, steps = len(content) / 1e6, len(train.y) // BATCH
     title = f"Checkpoint of a pack of {SIZE}, 784-100-100-10 ({megabytes:.0f} MB; an epoch is {steps} steps), one core"
     print(table(title, seconds, "one epoch of training"), flush=True)
 

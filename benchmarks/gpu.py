@@ -93,10 +93,10 @@ def checks(scene: Scene, used: Engine) -> Iterator[tuple[str, bool, str]]:
     if used.kernels:
         yield from kernel_checks(scene, used)
     few = {"trainer.epochs": 1, "prior.weight": 0.01}
+    first = metrics(scene.pack(3, used, **few), scene.data)
     for name, other in (("kernels and plain torch", Engine(recorded=True)), ("a graph and single steps", used)):
         with Replays(name != "a graph and single steps"):
             second = metrics(scene.pack(3, other, **few), scene.data)
-        first = metrics(scene.pack(3, used, **few), scene.data)
         apart = max(
             abs(first[n][key] - value) / max(abs(value), 0.1) for n in first for key, value in second[n].items()
         )
@@ -211,7 +211,7 @@ def speeds(scene: Scene, used: Engine) -> dict[str, tuple[int, float]]:
     contenders[f"pack of {largest}, no graph"] = largest, training(scene, largest, used, recorded=False)
     contenders["pack of 1, no graph"] = 1, training(scene, 1, used, recorded=False)
     if scene.device.type == "cuda":
-        contenders[f"pack of {largest}, tf32"] = largest, training(scene, largest, used, **TF32)
+        contenders[f"pack of {largest}, tf32"] = largest, training(scene, largest, used, recorded=True, **TF32)
     for padding in (1.0, 1.5, math.inf):
         name = f"{largest} of unlike widths, padding up to {padding:g}"
         contenders[name] = largest, unlike(scene, largest, used, padding)

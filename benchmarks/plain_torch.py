@@ -53,7 +53,12 @@ def curve(knobs: TrialKnobs, data: Splits) -> Iterator[dict[str, float]]:
     optimiser = torch.optim.AdamW(params, lr=knobs.trainer.lr, weight_decay=knobs.trainer.weight_decay)
     train, *others = (_tensors(part, data.scale) for part in (data.train, data.validation, data.test))
     share = knobs.prior.strength / len(train[1])
-    penalty: Penalty | None = (lambda params: share * sum(kl(p, knobs.prior) for p in params)) if share else None
+    penalty: Penalty | None = None
+    if share:
+
+        def penalty(params: Sequence[Tensor]) -> Tensor:
+            return share * torch.stack([kl(p, knobs.prior) for p in params]).sum()
+
     for _ in range(knobs.trainer.epochs):
         train_epoch(params, optimiser, *train, knobs.trainer.batch_size, penalty)
         found = {}

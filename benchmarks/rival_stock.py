@@ -27,7 +27,7 @@ def ray_of_two() -> Iterator[None]:
 def stock(task: Task, seed: int, budget: int, reduction: float | None) -> list[Told]:
     """OptunaSearch, and ASHA with this reduction factor (None: every trial trains to the end), two trials at a time."""
     from ray import tune
-    from ray.tune.schedulers import ASHAScheduler, FIFOScheduler
+    from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
     from ray.tune.search import ConcurrencyLimiter
     from ray.tune.search.optuna import OptunaSearch
     from ray.tune.stopper import Stopper
@@ -56,13 +56,15 @@ def stock(task: Task, seed: int, budget: int, reduction: float | None) -> list[T
 
     stopper = Budget()
     searcher = ConcurrencyLimiter(OptunaSearch(dict(task.space), metric=METRIC, mode="max", seed=seed), 2)
-    asha = {"metric": METRIC, "mode": "max", "max_t": EPOCHS, "grace_period": 5, "reduction_factor": reduction}
+    scheduler: TrialScheduler = FIFOScheduler()
+    if reduction:
+        scheduler = ASHAScheduler(metric=METRIC, mode="max", max_t=EPOCHS, grace_period=5, reduction_factor=reduction)
     with tempfile.TemporaryDirectory() as folder:
         tune.Tuner(
             tune.with_parameters(train, task=task),
             tune_config=tune.TuneConfig(
                 search_alg=searcher,
-                scheduler=ASHAScheduler(**asha) if reduction else FIFOScheduler(),
+                scheduler=scheduler,
                 num_samples=-1,
                 reuse_actors=True,
             ),

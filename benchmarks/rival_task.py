@@ -71,5 +71,5 @@ def _divided(data: Splits, train: int, validation: int) -> Splits:
     parts = (data.train, data.validation, data.test)
     x, y = np.concatenate([part.x for part in parts]), np.concatenate([part.y for part in parts])
     cuts = zip(np.split(x, (train, validation)), np.split(y, (train, validation)), strict=True)
-    own = dict(zip(("train", "validation", "test"), (Images(*cut) for cut in cuts), strict=True))
-    return dataclasses.replace(data, **own)
+    first, second, third = (Images(*cut) for cut in cuts)
+    return dataclasses.replace(data, train=first, validation=second, test=third)

@@ -12,6 +12,7 @@ from pathlib import Path
 import optuna
 from harness import interleave, table
 from optuna.distributions import FloatDistribution
+from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage
 from optuna.trial import TrialState, create_trial
 
@@ -22,12 +23,12 @@ from lca_sweep.search.study import Study
 
 EPOCHS = 10
 PACK = 8
-SPACE: Space = {f"knob{knob}": FloatDistribution(0, 1) for knob in range(8)}
+SPACE = Space({f"knob{knob}": FloatDistribution(0, 1) for knob in range(8)})
 
 
 def plain(storage: BaseStorage, search: Search) -> Callable[[], object]:
     """One trial by Optuna alone, as its manual has it."""
-    sampler = optuna.samplers.RandomSampler(0)
+    sampler: BaseSampler = optuna.samplers.RandomSampler(0)
     if search.sampler == "tpe":
         sampler = optuna.samplers.TPESampler(seed=0, multivariate=True, constant_liar=True)
     study = optuna.create_study(

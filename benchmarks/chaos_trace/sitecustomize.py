@@ -30,7 +30,7 @@ class Tracer(MetaPathFinder):
 
             def exec_module(module: ModuleType) -> None:
                 execute(module)
-                module.train_epoch = noted(module.train_epoch)
+                vars(module)["train_epoch"] = noted(module.train_epoch)
 
             spec.loader.exec_module = exec_module  # type: ignore[method-assign]
         return spec
