@@ -9,10 +9,14 @@ from collections.abc import Callable, Set
 from pathlib import Path
 from typing import Any
 
-from hosts_helpers import Cluster, Host, Sweep
+import pytest
+from hosts_helpers import Cluster, Host, Sweep, missing
 from sweep_helpers import Ended, children, poll, reported, retrained, study
 
 from lca_sweep.core.data import load
+
+WHY_NOT = missing()
+MARKS = [pytest.mark.cluster, pytest.mark.timeout(900), pytest.mark.skipif(bool(WHY_NOT), reason=WHY_NOT)]
 
 NAME = "hosts"
 EPOCHS = 60

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-from host_sweep_helpers import ENDLESS, EPOCHS, NAME, WORDS, both_train, check, enough, seconds, taken_up
-from hosts_helpers import Cluster, missing
+from host_sweep_helpers import ENDLESS, EPOCHS, MARKS, NAME, WORDS, both_train, check, enough, seconds, taken_up
+from hosts_helpers import Cluster
 from sweep_helpers import poll, reported, states
 
-WHY_NOT = missing()
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900), pytest.mark.skipif(bool(WHY_NOT), reason=WHY_NOT)]
+pytestmark = MARKS
 
 
 def test_the_head_dies_with_the_driver(cluster: Cluster, folder: Path) -> None:

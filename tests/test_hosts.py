@@ -7,12 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from host_sweep_helpers import ENDLESS, WORDS, both_train, check, enough, seconds, taken_up
-from hosts_helpers import HEAD_PORTS, PORTS, STRANGERS, Cluster, missing
+from host_sweep_helpers import ENDLESS, MARKS, WORDS, both_train, check, enough, seconds, taken_up
+from hosts_helpers import HEAD_PORTS, PORTS, STRANGERS, Cluster
 from sweep_helpers import poll
 
-WHY_NOT = missing()
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900), pytest.mark.skipif(bool(WHY_NOT), reason=WHY_NOT)]
+pytestmark = MARKS
 
 
 @pytest.mark.parametrize("env", STRANGERS.values(), ids=STRANGERS)

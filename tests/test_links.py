@@ -5,13 +5,11 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-import pytest
-from host_sweep_helpers import ENDLESS, WORDS, both_train, check, enough, seconds, taken_up, trains
-from hosts_helpers import PORTS, Cluster, missing
+from host_sweep_helpers import ENDLESS, MARKS, WORDS, both_train, check, enough, seconds, taken_up, trains
+from hosts_helpers import PORTS, Cluster
 from sweep_helpers import poll
 
-WHY_NOT = missing()
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900), pytest.mark.skipif(bool(WHY_NOT), reason=WHY_NOT)]
+pytestmark = MARKS
 
 
 def test_a_link_is_cut(cluster: Cluster, folder: Path) -> None:

@@ -48,7 +48,8 @@ def connected(cluster: Cluster, meanwhile: AbstractContextManager[None] = NOTHIN
     manners = QUIET | (_private() if cluster.address == "local" else {PENDING: "10000"})
     os.environ.update({name: value for name, value in manners.items() if name not in os.environ})
     address = address_of(cluster)
-    check_answers(address)
+    if address != "local":
+        check_answers(address)
     import ray
 
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
@@ -171,8 +172,6 @@ def _terminated(*_: object) -> None:
 def check_answers(address: str, patience: float = 10) -> None:
     """Ray itself tries for 20 s and writes a line a second; a port that nobody listens at is known at once."""
     host, _, port = address.rpartition(":")
-    if not host or not port.isdigit():
-        return  # local, auto, or a name that Ray knows
     if why := answers(host.strip("[]"), int(port), patience):
         raise SweepError(f"cluster.address={address}: no Ray cluster answers there: {why}; must be one that runs")
 

@@ -21,13 +21,7 @@ from lca_sweep.sweep.cluster import connected
 from lca_sweep.sweep.console import can_redraw, wide_console
 from lca_sweep.sweep.errors import SweepError
 from lca_sweep.sweep.finals import check_finals
-from lca_sweep.sweep.folder import (
-    begun_size,
-    derived_name,
-    folder_path,
-    is_known,
-    opened,
-)
+from lca_sweep.sweep.folder import begun_size, derived_name, folder_path, is_known, opened
 from lca_sweep.sweep.lock import Lost
 from lca_sweep.sweep.noise import LOGS, aside
 from lca_sweep.sweep.provenance import data_of

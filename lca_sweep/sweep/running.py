@@ -69,9 +69,9 @@ class Running:
     def _grant(self, wish: Mapping[str, Any]) -> None:
         """From the lock's thread: somebody asks for other numbers."""
         granted(self.ledger, wish)
-        packs, trials = self.ledger.most, self.ledger.total
+        wanted = {"sweep.trials": self.ledger.total, "cluster.packs": self.ledger.most}
         with suppress(OSError):  # it is for those who look
-            write_config(self.folder.path, replace(self.config, {"sweep.trials": trials, "cluster.packs": packs}))
+            write_config(self.folder.path, replace(self.config, wanted))
 
     def work_left(self) -> bool:
         """Whether there is anything to train."""
@@ -119,8 +119,8 @@ class Running:
         return self._end(began)
 
     def _train(self, resources: Resources) -> None:
-        trials = plural(self.config.sweep.total(), "trial")
-        self.view.say(f"sweep {self.name}: {trials} on {self.data.name}, in {self.folder.path}")
+        planned = plural(self.config.sweep.total(), "trial")
+        self.view.say(f"sweep {self.name}: {planned} on {self.data.name}, in {self.folder.path}")
         self.ledger.tags = {**self.tags, "device": resources.device}
         self.look = partial(side_by_side, resources.cpus)
         if waits := resources.waits(self.ledger.most):

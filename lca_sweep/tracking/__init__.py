@@ -39,12 +39,9 @@ __all__ = [
 def modules_for(uri: str) -> list[str]:
     """What `open_tracker` will import, which takes seconds, for those who would do so before, bit by bit."""
     behave()  # now: MLflow reads its settings when it is imported
-    modules = ["sqlalchemy.orm", "mlflow.entities", "mlflow.tracking", "lca_sweep.tracking.mlflow_tracker"]
-    return [
-        *modules,
-        "lca_sweep.tracking.connect",
-        *(["mlflow.store.tracking.sqlalchemy_store"] * (kind(uri) == "sqlite")),
-    ]
+    ours = ["lca_sweep.tracking.mlflow_tracker", "lca_sweep.tracking.connect"]
+    modules = ["sqlalchemy.orm", "mlflow.entities", "mlflow.tracking", *ours]
+    return [*modules, "mlflow.store.tracking.sqlalchemy_store"] if kind(uri) == "sqlite" else modules
 
 
 def open_tracker(uri: str, experiment: str, outbox: Path) -> Tracker:
